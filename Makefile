@@ -1,0 +1,36 @@
+# Everything that is needed is made in .venv; nothing outside this directory is touched.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint drawings bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
+
+demo: $(VENV)/.installed ## run the demo: 2,000 events, Event Service job, merge, pictures (in demo/)
+	$(BIN)/python examples/zmumu/demo.py demo
+
+test: lint ## run all tests, with style and type checks
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+lint: $(VENV)/.installed ## style and type checks only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+drawings: $(VENV)/.installed ## draw diagrams/ again from workflows/
+	$(BIN)/esfsm draw --all
+
+bench: $(VENV)/.installed ## measure speed and memory of one job with a payload that does nothing
+	$(BIN)/python benchmarks/noop.py
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) demo .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("esfsm needs Python 3.11 or later" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,root,plot]'
+	touch $@

@@ -1,0 +1,202 @@
+"""The doors: what the house asks of a channel, a communicator, a storage and an executor.
+
+They are Protocols, so an adapter imports nothing to comply. What each promises beyond its types is written
+under it and executed for every adapter by `tests/contract/`. Adapters raise the exceptions of `errors.py`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from esfsm.model.event_range import EventRange
+from esfsm.model.job import Job
+from esfsm.model.report import Answer, Grant, JobReport, Report
+from esfsm.model.settings import Settings
+
+__all__ = [
+    "Archiver",
+    "Channel",
+    "Communicator",
+    "Executor",
+    "Hooks",
+    "Message",
+    "OpenChannel",
+    "OpenCommunicator",
+    "Payload",
+    "ProcessIdentity",
+    "Running",
+    "Storage",
+    "Stored",
+]
+
+
+class Message(NamedTuple):
+    """One message of a payload: who said it (opaque; answer with it), and the text."""
+
+    peer: bytes
+    text: str
+
+
+@runtime_checkable
+class Channel(Protocol):
+    """The server's end of the wire to one payload. One thread uses it; only `wake` may be called by others."""
+
+    @property
+    def address(self) -> str:
+        """The channel name for the payload (`PILOT_EVENTRANGECHANNEL`)."""
+        ...
+
+    def receive(self, timeout_s: float | None) -> Message | None:
+        """The next message, in order; None when the time is over or `wake` was called. None as time: no limit.
+
+        Bytes that are no UTF-8 are replaced, not refused; trailing NULs are stripped.
+        """
+        ...
+
+    def send(self, peer: bytes, text: str) -> None:
+        """Answer a peer; one that has gone is ignored, as its ranges run again anyway."""
+        ...
+
+    def wake(self) -> None:
+        """Make a `receive` that waits, or the next one, look up and return. Any thread may call it."""
+        ...
+
+    def close(self) -> None:
+        """Give the address back and remove its socket file; a second call does nothing."""
+        ...
+
+
+@runtime_checkable
+class Communicator(Protocol):
+    """Whoever hands out event ranges and books what became of them: a broker, PanDA, Harvester.
+
+    Any thread may call it. Raises `WireError` when the answer is unknown; then the same call is made again.
+    """
+
+    def get_event_ranges(self, n: int, request: str) -> Grant:
+        """At most `n` ranges. The same `request` again gets the same ranges, where the server can do so."""
+        ...
+
+    def update_event_ranges(self, report: Report) -> Answer:
+        """Book a report; once more is harmless: the first final word about a range stays."""
+        ...
+
+    def update_job(self, report: JobReport) -> str | None:
+        """Say how the job stands; the answer is a command (`tobekilled`, `softkill`, ...) or None."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; nothing that was booked is lost."""
+        ...
+
+
+class Stored(NamedTuple):
+    """What a storage has after a copy: size in bytes, adler32 as 8 hex digits, and the URL."""
+
+    size_bytes: int
+    adler32: str
+    url: str
+
+
+@runtime_checkable
+class Storage(Protocol):
+    """Where inputs come from and outputs go. Any thread may call it. Raises `TransferError`."""
+
+    def put(self, path: Path, url: str) -> Stored:
+        """Copy a file there and read back what is there.
+
+        Half a copy never bears the name. If the name exists with the same bytes, that is a success; with other
+        bytes it is a TransferError, and they are not touched.
+        """
+        ...
+
+    def get(self, url: str, path: Path) -> Stored:
+        """Copy a file here; half a copy never bears the name."""
+        ...
+
+
+class Archiver(Protocol):
+    """Writes and reads archives: flat, regular files only, the same members give the same bytes."""
+
+    def missing(self, members: Mapping[str, Path]) -> list[str]:
+        """The members that could not be read."""
+        ...
+
+    def pack(self, members: Mapping[str, Path], archive: Path) -> tuple[int, str]:
+        """Write them under the names they get inside; returns size in bytes and adler32."""
+        ...
+
+    def unpack(self, archive: Path, directory: Path) -> list[str]:
+        """Every member is checked before the first is written; returns their names. Raises `TransferError`."""
+        ...
+
+
+class ProcessIdentity(NamedTuple):
+    """A process that cannot be mistaken for a later one of the same pid."""
+
+    pid: int
+    started: int
+    """Clock ticks from boot to its start (field 22 of /proc/PID/stat)."""
+
+
+class Payload(NamedTuple):
+    """What is to be run: an argument list (never a shell line), where, with what in its environment."""
+
+    arguments: Sequence[str]
+    workdir: Path
+    environment: Mapping[str, str]
+    stdout: Path
+    stderr: Path
+    cores: int = 1
+
+
+class Hooks(Protocol):
+    """How an executor tells what happens. Any thread may call them; each may wait while the house is busy."""
+
+    def payload_started(self, identity: ProcessIdentity) -> None:
+        """The process runs."""
+
+    def ranges_wanted(self, n: int) -> None:
+        """The payload will soon need `n` more ranges than it was given."""
+
+    def ranges_sent(self, event_range_ids: Sequence[str]) -> None:
+        """These are with the payload now."""
+
+    def output_produced(self, event_range_id: str, paths: Sequence[str], cpu_s: float, wall_s: float) -> None:
+        """The payload announced a result."""
+
+    def range_errored(self, event_range_id: str, why: str) -> None:
+        """The payload gave a range up."""
+
+    def message_unreadable(self, text: str, why: str) -> None:
+        """The payload said what nobody understands."""
+
+    def payload_ended(self, exit_code: int, error_code: int, why: str) -> None:
+        """The process and the channel have ended; nothing follows. `error_code` is 0 for a good end."""
+
+
+class Running(Protocol):
+    """A payload that was started."""
+
+    def stock(self, event_ranges: Sequence[EventRange], last: bool) -> None:
+        """More ranges to hand out; `last` when no more will come."""
+
+    def stop(self, grace_s: float) -> None:
+        """Hand out nothing more, give what runs `grace_s` seconds to finish, then end it with all its children."""
+
+
+class Executor(Protocol):
+    """Where a payload runs: on this node, on Ray, ..."""
+
+    def start(self, payload: Payload, hooks: Hooks, *, event_service: bool) -> Running:
+        """Start it and return at once; all else is told through the hooks, `payload_ended` last and always."""
+        ...
+
+    def end_orphan(self, identity: ProcessIdentity) -> bool:
+        """End what is left of a payload whose engine has died; False when nothing was."""
+        ...
+
+
+OpenChannel = Callable[[], Channel]
+OpenCommunicator = Callable[[Job, Settings, Path, str], Communicator]
+"""(job, settings, work directory, name of this run) -> communicator"""
