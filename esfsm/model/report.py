@@ -1,0 +1,72 @@
+"""What is told to PanDA about event ranges, and what its answer means.
+
+One `Report` is one call of `updateEventRanges`: either an archive with the ranges inside it (version 1) or
+ranges that failed (version 0). An answer is read strictly: only `accepted` ends a range.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from esfsm.model.event_range import EventRange
+
+__all__ = ["Answer", "ArchiveRecord", "Grant", "JobReport", "Report"]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveRecord:
+    """A stored archive as PanDA books it (`zipFile`): size in bytes, adler32 as 8 hex digits."""
+
+    lfn: str
+    size_bytes: int
+    adler32: str
+    rse_id: int
+    """PanDA's `objstoreID`: the number of the storage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The final word about some event ranges: all finished and inside `archive`, or all failed."""
+
+    event_range_ids: tuple[str, ...]
+    archive: ArchiveRecord | None = None
+    error_code: int = 0
+    error_diag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server said to a `Report`.
+
+    `accepted` and `refused` are complete and disjoint; a server that did not answer so that it can be believed
+    raises `WireError` instead, and the report is made again.
+    """
+
+    accepted: tuple[str, ...]
+    refused: tuple[str, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The ranges that a request got; `exhausted` when the server is sure that there are no more."""
+
+    event_ranges: Sequence[EventRange] = ()
+    exhausted: bool = False
+    total: int | None = None
+    """How many ranges there are in all, where the server says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """One heartbeat or the final report of a job (`updateJob`)."""
+
+    state: str
+    """PanDA's job status: starting, running, transferring, finished or failed."""
+    events: int = 0
+    """Events reported finished (PanDA's nEvents)."""
+    error_code: int = 0
+    error_diag: str = ""
+    exit_code: int | None = None
+    """Of the payload (`transExitCode`)."""
+    outputs: dict[str, dict[str, object]] = field(default_factory=dict)
+    """By LFN: size, adler32 and url (`xml`, the job output report)."""

@@ -1,0 +1,145 @@
+"""Settings: argument > environment > queue data > file > default, and who said it.
+
+Every setting can be given as `--set NAME=VALUE`, as `ESFSM_NAME` in the environment and as a key of a TOML file.
+Some have a second name in the environment that pilots use already.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import TomlConfigSettingsSource as TomlFile
+
+from esfsm.errors import UnknownName, UnusableInput
+from esfsm.model.queuedata import GAP_S, QueueData
+
+__all__ = ["Settings"]
+
+
+def _also(name: str, pilots_name: str) -> AliasChoices:
+    """A setting that pilots already know under a name of their own."""
+    return AliasChoices(name, f"ESFSM_{name.upper()}", pilots_name)
+
+
+class Settings(BaseSettings):
+    """What can be chosen; times in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="ESFSM_", frozen=True, extra="forbid", populate_by_name=True)
+
+    executor_type: str = Field("generic", validation_alias=_also("executor_type", "PILOT_ES_EXECUTOR_TYPE"))
+    """Where an Event Service payload runs: generic (this node), raythena (Ray), or a plug-in's name."""
+    communicator: str = Field("local", validation_alias=_also("communicator", "COMMUNICATOR_PLUGIN"))
+    """Who hands out event ranges."""
+    channel: str = "zmq"
+    """The wire to the payload."""
+    workflow: str | None = None
+    """A table of your own in place of the one that the job's kind chooses: a path, or a plug-in's name."""
+    cores: int | None = Field(None, ge=1, validation_alias=_also("cores", "ATHENA_PROC_NUMBER"))
+    """Worker processes of the payload; None: the job's coreCount."""
+
+    events: int | None = Field(None, ge=1)
+    """Local broker: events in each input file."""
+    events_per_range: int = Field(1, ge=1)
+    """Local broker: events a range (PanDA's task split rule ES; its default is 1)."""
+    ranges: Path | None = None
+    """Local broker: a JSON file with the list of ranges that PanDA would send, in place of `events`."""
+    broker: Path | None = None
+    """Local broker: its SQLite file; None: `broker.sqlite` in the work directory. Jobs may share one."""
+    max_attempt: int = Field(10, ge=1)
+    """Local broker: how often one range may be handed out (PanDA's default is 10)."""
+
+    input_url: str | None = None
+    """The directory that holds the inputs; None: the directory of the job file."""
+    output_url: str | None = None
+    """The directory for stage-out (activity es_events); None: `outputs` in the work directory."""
+    failover_url: str | None = None
+    """The directory to try when that one fails (activity es_failover)."""
+
+    zip_time_gap_s: float = Field(GAP_S, ge=0)
+    """An archive is packed at the latest this long after the one before (queue data: zip_time_gap)."""
+    zip_max_ranges: int = Field(100, ge=1, le=10_000)
+    """An archive is packed as soon as so many outputs wait; it never holds more."""
+    zip_max_bytes: int = Field(2_000_000_000, ge=1)
+    """... or as soon as they have so many bytes."""
+
+    stage_out_rounds: int = Field(3, ge=1, le=100)
+    """How often all storages are tried for one archive before its ranges are reported failed."""
+    report_attempts: int = Field(8, ge=1, le=100)
+    """How often a report or a request for ranges is made without an answer that can be believed."""
+    retry_pause_s: float = Field(1.0, ge=0, le=3600)
+    """The pause before something is tried again; it doubles each time, up to 64 times this."""
+
+    grace_s: float = Field(60.0, ge=0)
+    """How long ranges that run may go on after a stop request."""
+    end_patience_s: float = Field(1800.0, gt=0)
+    """How long a payload may live after `No more events` (pilot3: 1800)."""
+    looping_limit_s: float = Field(7200.0, gt=0)
+    """How long a payload may say nothing at all (pilot3's looping limit: 7200)."""
+
+    sync: Literal["always", "effects", "never"] = "effects"
+    """What a power failure may cost: nothing, nothing with an effect outside, or what the kernel still held."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is passed in: the layers are put on each other by `layered`, in the open."""
+        return (init_settings,)
+
+    @classmethod
+    def layered(
+        cls,
+        arguments: Mapping[str, object] | None = None,
+        queuedata: QueueData | None = None,
+        config: Path | None = None,
+    ) -> tuple["Settings", dict[str, str]]:
+        """The settings, and for each that is no default who said it (`argument`, `environment`, ...).
+
+        Raises `UnknownName` for a setting that does not exist, `UnusableInput` for a value that cannot be used.
+        """
+        layers: dict[str, Mapping[str, object]] = {
+            "file": cls._file(config),
+            "queue data": queuedata.as_settings() if queuedata else {},
+            "environment": cls._by_name(EnvSettingsSource(cls, env_prefix="ESFSM_", env_ignore_empty=True)()),
+            "argument": cls._by_name(arguments or {}),
+        }
+        said: dict[str, object] = {}
+        said_by: dict[str, str] = {}
+        for who, layer in layers.items():
+            for name, value in layer.items():
+                if name not in cls.model_fields:
+                    raise UnknownName("setting", name, sorted(cls.model_fields))
+                said[name], said_by[name] = value, who
+        try:
+            return cls.model_validate(said), said_by
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = cls._name(str(first["loc"][0]))
+            who = said_by.get(name, "default")
+            raise UnusableInput(f"setting {name} ({who}): {first['msg']}") from None
+
+    @classmethod
+    def _name(cls, key: str) -> str:
+        """The field behind a key that may be one of its aliases."""
+        for name, field in cls.model_fields.items():
+            alias = field.validation_alias
+            if isinstance(alias, AliasChoices) and key in alias.choices:
+                return name
+        return key
+
+    @classmethod
+    def _by_name(cls, layer: Mapping[str, object]) -> dict[str, object]:
+        return {cls._name(key): value for key, value in layer.items() if value is not None}
+
+    @classmethod
+    def _file(cls, config: Path | None) -> dict[str, object]:
+        if config is None:
+            return {}
+        if not config.is_file():
+            raise UnusableInput(f"configuration file {config}: there is no such file")
+        try:
+            return cls._by_name(TomlFile(cls, toml_file=config)())
+        except ValueError as error:  # tomllib's error is one
+            raise UnusableInput(f"configuration file {config}: {error}") from None
