@@ -1,0 +1,8 @@
+"""Channels: the wire to one payload."""
+
+__all__ = ["KNOWN"]
+
+KNOWN = {
+    "zmq": "zmq:ZmqChannel",
+    "memory": "memory:MemoryChannel",
+}

@@ -1,0 +1,144 @@
+"""The wire that AthenaMP's yampl speaks: ZeroMQ on a socket file, `ipc:///tmp/zmq_NAME`.
+
+yampl's context "local" is a DEALER at the payload and a ROUTER here; one message is one frame. pyzmq serves both
+ZMTP 2 (yampl up to 1.2) and ZMTP 3. Whoever can open the socket file can announce results, so the name cannot be
+guessed and the file is the owner's alone.
+"""
+
+import math
+import os
+import secrets
+import socket
+from pathlib import Path
+from threading import Lock
+
+import zmq
+
+from esfsm.errors import ChannelError
+from esfsm.ports import Message
+from esfsm.wire.athenamp import decode
+
+__all__ = ["ZmqChannel"]
+
+LONGEST_PATH_BYTES = 107
+"""A socket file's path with its closing NUL has 108 bytes (`sun_path` in unix(7))."""
+LARGEST_MESSAGE_BYTES = 64 * 2**20
+"""ZeroMQ drops a peer that sends more. A result is below 1 kB; garbage of some MB shall still be seen and told."""
+LINGER_MS = 1000
+"""How long `close` waits for an answer that has not left yet."""
+
+
+class ZmqChannel:
+    """The `Channel` of one payload process. Raises `ChannelError` where the address cannot be had.
+
+    A `name` is given to adopt the payload of an engine that was killed: the payload comes back to the same address.
+    AthenaMP looks in /tmp; another `directory` is for tests. What a payload said just before it died may still be
+    on its way when its end is seen: let `receive` wait a moment until nothing comes.
+    """
+
+    def __init__(self, name: str | None = None, directory: Path = Path("/tmp")) -> None:
+        self._name = name or f"EventService_EventRanges_{secrets.token_hex(16)}"
+        self._delimited = set[bytes]()
+        """Peers that put an empty frame before each message and want one back (REQ sockets)."""
+        self._path = _free_path(self._name, directory)
+        self._context = zmq.Context()
+        self._router = self._context.socket(zmq.ROUTER)
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC)
+        self._bell_lock = Lock()
+        self._bound = self._closed = False
+        try:
+            self._bind()
+        except BaseException:
+            self.close()
+            raise
+        self._poller = zmq.Poller()
+        self._poller.register(self._router, zmq.POLLIN)
+        self._poller.register(self._bell, zmq.POLLIN)
+
+    @property
+    def address(self) -> str:
+        """The channel name for the payload."""
+        return self._name
+
+    def receive(self, timeout_s: float | None) -> Message | None:
+        """The next message; None when there is none and the time is over or `wake` was called."""
+        self._check_open()
+        ready = dict(self._poller.poll(None if timeout_s is None else math.ceil(timeout_s * 1000)))
+        if self._router in ready:
+            # A bell that rings too is heard by the next call: it must not hide a message.
+            return self._read()
+        if self._bell in ready:
+            os.eventfd_read(self._bell)
+        return None
+
+    def send(self, peer: bytes, text: str) -> None:
+        """Answer a peer; one that has gone, or has left a thousand answers unread, is ignored."""
+        self._check_open()
+        envelope = [peer, b""] if peer in self._delimited else [peer]
+        try:
+            self._router.send_multipart([*envelope, text.encode()], zmq.DONTWAIT)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                raise ChannelError(f"{self._path}: {error}") from error
+
+    def wake(self) -> None:
+        """Make a `receive` look up. A ZeroMQ socket belongs to one thread, so others ring a bell beside it."""
+        with self._bell_lock:
+            if not self._closed:
+                os.eventfd_write(self._bell, 1)
+
+    def close(self) -> None:
+        """Remove the socket file and let the last answer leave; a second call does nothing."""
+        with self._bell_lock:
+            if self._closed:
+                return
+            self._closed = True
+            os.close(self._bell)
+        if self._bound:
+            # ZeroMQ leaves the file. It goes while we still listen, as later it might be a successor's.
+            self._path.unlink(missing_ok=True)
+        self._router.close(linger=LINGER_MS)
+        self._context.term()
+
+    def _bind(self) -> None:
+        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._router.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE_BYTES)
+        # The umask is the process's: other threads' files get this one too, so it is set for one call only.
+        umask = os.umask(0o077)
+        try:
+            self._router.bind(f"ipc://{self._path}")
+            self._bound = True
+        except zmq.ZMQError as error:
+            raise ChannelError(f"{self._path}: {error}") from error
+        finally:
+            os.umask(umask)
+        # Another thread may have changed the umask in between.
+        if self._path.stat().st_mode & 0o077:
+            raise ChannelError(f"{self._path} is open to other users")
+
+    def _read(self) -> Message:
+        peer, *body = self._router.recv_multipart()
+        if len(body) > 1 and not body[0]:
+            self._delimited.add(peer)
+        return Message(peer, decode(b"".join(body)))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ChannelError(f"channel {self._name} is closed")
+
+
+def _free_path(name: str, directory: Path) -> Path:
+    """Where the socket file may be made. ZeroMQ would take the place of a live server without a word."""
+    path = directory / f"zmq_{name}"
+    if "/" in name or len(os.fsencode(path)) > LONGEST_PATH_BYTES:
+        raise ChannelError(
+            f"{path} cannot be a socket file: the name holds '/' or the path over {LONGEST_PATH_BYTES} bytes"
+        )
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return path  # nobody, or only the file of a server that was killed
+        except OSError as error:
+            raise ChannelError(f"{path}: {error.strerror}") from error
+    raise ChannelError(f"{path} is in use by another server")
