@@ -1,0 +1,274 @@
+"""What can be asked for, and which facts may answer it.
+
+An action is begun at the latest when the facts before it are written down. Begun and never answered, it is done
+again after a crash, under the same number: every action may be done twice without harm, its docstring says why.
+`answered_by` names the facts that may come while it goes on, `ended_by` those after which none comes.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, TypeVar, dataclass_transform
+from zlib import crc32
+
+from esfsm.core.facts import Fact
+from esfsm.model.event_range import EventRange
+from esfsm.model.report import JobReport, Report
+
+__all__ = ["ACTIONS", "Action", "Member", "gist"]
+
+ACTIONS: dict[str, type["Action"]] = {}
+"""Every action by its name in the tables."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """Something that is to be done; `number` is unique within the job."""
+
+    name: ClassVar[str] = "action"
+    answered_by: ClassVar[frozenset[str]] = frozenset()
+    ended_by: ClassVar[frozenset[str]] = frozenset()
+    outside: ClassVar[bool] = False
+    """Whether others can see it, so that the facts behind it must be on disk first."""
+    for_state: ClassVar[bool] = False
+    """Whether a state can name it as what it `does`."""
+    number: int = 0
+
+    def about(self) -> str:
+        """What tells this action from another of its name, in short: the same for the same decision."""
+        return ""
+
+
+A = TypeVar("A", bound=Action)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def _action(cls: type[A]) -> type[A]:
+    """Make it frozen and known under its name: `StageIn` is `stage_in` in the tables."""
+    made = dataclass(frozen=True, slots=True, kw_only=True)(cls)
+    made.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+    ACTIONS[made.name] = made
+    return made
+
+
+# --- what a state does -----------------------------------------------------------------------------------------
+
+
+@_action
+class ClassifyJob(Action):
+    """Say what kind of job it is. Reads only the definition."""
+
+    for_state = True
+    ended_by = frozenset({"job_classified", "job_refused"})
+
+
+@_action
+class SelectExecutor(Action):
+    """Choose payload executor and executor type. Reads only settings."""
+
+    for_state = True
+    ended_by = frozenset({"executor_selected", "executor_unavailable"})
+
+
+@_action
+class StageIn(Action):
+    """Bring all inputs into the work directory. A file that is there and right is not copied again."""
+
+    for_state = True
+    ended_by = frozenset({"inputs_staged", "stage_in_failed"})
+
+
+@_action
+class RunPayload(Action):
+    """Run the transformation to its end. Twice is harmless: its outputs are not stored before it has ended."""
+
+    for_state = True
+    answered_by = frozenset({"payload_started"})
+    ended_by = frozenset({"payload_finished", "payload_failed"})
+
+
+@_action
+class RunEsPayload(Action):
+    """Run an Event Service payload and speak with it. Ranges that ran and were not announced run again."""
+
+    for_state = True
+    answered_by = frozenset(
+        {"payload_started", "ranges_wanted", "ranges_sent", "output_produced", "range_errored", "message_unreadable"}
+    )
+    ended_by = frozenset({"payload_finished", "payload_failed"})
+
+
+@_action
+class DrainRanges(Action):
+    """Bring every range to its end. The ledger does it by actions of its own and notes when it is done."""
+
+    for_state = True
+    ended_by = frozenset({"outputs_staged", "stage_out_failed"})
+
+
+@_action
+class UnpackArchives(Action):
+    """Unpack the inputs of a merge job. A member that is there already with the same bytes is left alone."""
+
+    for_state = True
+    ended_by = frozenset({"archives_unpacked", "merge_incomplete"})
+
+
+@_action
+class ProveMerge(Action):
+    """Compare the set of event ranges that went in with the set that came out. Only reads."""
+
+    for_state = True
+    ended_by = frozenset({"merge_proven", "merge_incomplete"})
+
+
+@_action
+class StageOut(Action):
+    """Store the outputs of the job. A file that is there already with the same bytes is a success."""
+
+    for_state = True
+    outside = True
+    ended_by = frozenset({"outputs_staged", "stage_out_failed"})
+
+
+@_action
+class ReportJob(Action):
+    """The final word about the job. A second one is answered `alreadydone`."""
+
+    for_state = True
+    outside = True
+    ended_by = frozenset({"job_reported", "job_unreported"})
+    report: JobReport = JobReport("finished")
+
+    def about(self) -> str:
+        """State and events."""
+        return f"{self.report.state}, {self.report.events} events"
+
+
+# --- what the ledger asks for ----------------------------------------------------------------------------------
+
+
+@_action
+class RequestRanges(Action):
+    """Ask the broker for `n` ranges. The same request again gets the same ranges, or others and these go back."""
+
+    outside = True
+    ended_by = frozenset({"ranges_granted", "ranges_exhausted", "request_unanswered"})
+    n: int
+
+    def about(self) -> str:
+        """How many."""
+        return str(self.n)
+
+
+@_action
+class StockRanges(Action):
+    """Give ranges to the running payload's stock; `last` when no more will come."""
+
+    event_ranges: tuple[EventRange, ...] = ()
+    last: bool = False
+
+    def about(self) -> str:
+        """Which ranges."""
+        return _ids([r.event_range_id for r in self.event_ranges]) + (", last" if self.last else "")
+
+
+class Member(NamedTuple):
+    """One file of an archive: the range it belongs to, its name inside, and where it lies."""
+
+    event_range_id: str
+    name: str
+    path: str
+
+
+@_action
+class PackOutputs(Action):
+    """Write one archive. Its name and bytes follow from its members, so a second time makes the same file."""
+
+    ended_by = frozenset({"outputs_packed", "pack_failed"})
+    lfn: str
+    members: tuple[Member, ...]
+
+    def about(self) -> str:
+        """Which archive, which members."""
+        return f"{self.lfn}, {_ids([member.name for member in self.members])}"
+
+
+@_action
+class StoreArchive(Action):
+    """Copy an archive to the storage `rse` (0: the first). What is there already is compared, not overwritten."""
+
+    outside = True
+    ended_by = frozenset({"archive_stored", "store_failed"})
+    lfn: str
+    rse: int = 0
+    size_bytes: int
+    adler32: str
+
+    def about(self) -> str:
+        """What goes where."""
+        return f"{self.lfn} {self.adler32} to {self.rse}"
+
+
+@_action
+class ReportRanges(Action):
+    """Tell the server the final word about ranges. It keeps the first word, so a repeat changes nothing.
+
+    `key` names the batch within the job.
+    """
+
+    outside = True
+    ended_by = frozenset({"ranges_acknowledged", "report_unanswered"})
+    key: str
+    report: Report
+
+    def about(self) -> str:
+        """Which ranges ended how."""
+        how = self.report.archive.lfn if self.report.archive else f"failed {self.report.error_code}"
+        return f"{_ids(self.report.event_range_ids)}, {how}"
+
+
+@_action
+class SetAlarm(Action):
+    """Say when the time `when` (seconds since 1970) has come."""
+
+    ended_by = frozenset({"alarm_rang"})
+    when: float
+
+    def about(self) -> str:
+        """When."""
+        return repr(self.when)
+
+
+@_action
+class Stop(Action):
+    """End the action `target`: within `grace_s` seconds what runs may finish."""
+
+    target: int
+    grace_s: float = 0.0
+
+    def about(self) -> str:
+        """Which action, how fast."""
+        return f"{self.target} within {self.grace_s}"
+
+
+@_action
+class Note(Action):
+    """Write a decision down: a decision is a fact, too."""
+
+    fact: Fact
+
+    def about(self) -> str:
+        """Which fact."""
+        return self.fact.name
+
+
+def gist(action: Action) -> str:
+    """An action in one short line, the same for the same decision: for the journal, replay and people."""
+    about = action.about()
+    return f"{action.name} {action.number}" + (f": {about}" if about else "")
+
+
+def _ids(names: Sequence[str]) -> str:
+    """Many names as their number and a checksum."""
+    return f"{len(names)} of {crc32(' '.join(names).encode()):08x}"

@@ -1,0 +1,227 @@
+"""The job: a `transitions` machine over its declared table, and what is to be done next.
+
+Facts go in, one at a time; actions come out. The rules:
+- an arrow to the same state is internal: what the state does is not begun again;
+- leaving a state whose action has not ended stops that action; what it still says reaches the ranges, not the machine;
+- a fact names the action that it answers; an answer to an action that was never asked raises, one that comes
+  after the action's end moves nothing;
+- trouble of an action that no state asked for is booked by the ranges, it does not move the job.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from esfsm.core import facts as f
+from esfsm.core.actions import ACTIONS, Action, DrainRanges, Note, ReportJob, SetAlarm, Stop
+from esfsm.core.ranges import Ranges
+from esfsm.core.stageout import DIAG_LENGTH
+from esfsm.core.workflow import Arrow, Workflow, all_arrows, machine
+from esfsm.errors import PilotErrorCode, WorkflowError
+from esfsm.model.report import JobReport
+from esfsm.model.settings import Settings
+
+__all__ = ["Engine", "Step"]
+
+PAYLOADS = frozenset({"run_payload", "run_es_payload"})
+NO_TROUBLE = (int(PilotErrorCode.NONE), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One arrow that the job took."""
+
+    source: str
+    fact: str
+    target: str
+    at: float
+
+
+class Engine:
+    """One job on its way through its table."""
+
+    def __init__(self, workflow: Workflow, held: Mapping[str, Workflow], settings: Settings) -> None:
+        self.workflow = workflow
+        self.ranges = Ranges(held["event-range"], settings)
+        self.way: list[Step] = []
+        """The arrows taken from one state to another, in order."""
+        self.arrows: Counter[Arrow] = Counter()
+        """Every arrow taken, those to the same state included, and how often."""
+        self.trouble = NO_TROUBLE
+        """Pilot error code and sentence of what the job failed of, or was stopped by."""
+        self.exit_code: int | None = None
+        """Of the payload, once it has ended."""
+        self.outputs: tuple[f.FileCopy, ...] = ()
+        self.payload: tuple[int, int] | None = None
+        """Pid and start time of the payload that runs, as far as is known."""
+        self._settings = settings
+        self._position = machine(workflow, held, workflow.starts)
+        self._heard = {(arrow.source, arrow.fact) for arrow in all_arrows(workflow, held)}
+        self._outstanding: dict[int, Action] = {}
+        self._last = 0
+        self._now = 0.0
+        self._doing = 0
+        self._flush = False
+
+    @property
+    def state(self) -> str:
+        """The state that the job is in."""
+        return self._position.state
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The states entered, in order, the first included."""
+        return (self.workflow.starts, *(step.target for step in self.way))
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to do: an end is reached and reported, and no payload is alive."""
+        return self.state in self.workflow.ends and not self._is_doing and not self._payloads()
+
+    @property
+    def resumable(self) -> bool:
+        """Whether an ended job can be taken up again."""
+        return (self.state, f.JobResumed.name) in self._heard
+
+    def outstanding(self) -> tuple[Action, ...]:
+        """What was asked for and has not ended: to be begun again by an engine that takes the job up."""
+        return tuple(self._outstanding.values())
+
+    def begin(self) -> tuple[Action, ...]:
+        """What the first state does."""
+        return tuple(self._enter())
+
+    def receive(self, fact: f.Fact) -> tuple[Action, ...]:
+        """Hear one fact; returns what is to be done because of it, in order.
+
+        Raises `WorkflowError`, and nothing has changed, for an answer that nobody asked for.
+        """
+        action = self._answered(fact)
+        if fact.answers and action is None:
+            return ()
+        self._now = max(self._now, fact.at)
+        if action is not None and self._ends(fact, action):
+            del self._outstanding[fact.answers]
+        self._book(fact, action)
+        actions = [] if self._moves_nothing(fact, action) else self._move(fact)
+        return (*actions, *self._decide())
+
+    def _answered(self, fact: f.Fact) -> Action | None:
+        """The action that a fact answers; None when it answers none, or one that has ended already."""
+        if fact.answers > self._last:
+            raise WorkflowError(f"action {fact.answers}", "never asked for", fact.name)
+        action = self._outstanding.get(fact.answers)
+        if action is None:
+            return None
+        may_say = {action.fact.name} if isinstance(action, Note) else action.answered_by | action.ended_by
+        if fact.name not in may_say and not isinstance(fact, f.ActionBroke):
+            raise WorkflowError(f"action {action.name}", "asked for", fact.name)
+        return action
+
+    @staticmethod
+    def _ends(fact: f.Fact, action: Action) -> bool:
+        return isinstance(fact, f.ActionBroke) or isinstance(action, Note) or fact.name in action.ended_by
+
+    def _moves_nothing(self, fact: f.Fact, action: Action | None) -> bool:
+        """Whether a fact only concerns the ranges: late for the state, or trouble of what the ranges asked for."""
+        if action is None or isinstance(action, Note):
+            return False
+        return fact.answers != self._doing if action.for_state else isinstance(fact, f.ActionBroke)
+
+    def _book(self, fact: f.Fact, action: Action | None) -> None:
+        """Remember what a fact says, wherever the job stands."""
+        if isinstance(fact, f.PayloadStarted):
+            self.payload = (fact.pid, fact.started)
+        elif isinstance(fact, f.PayloadFinished | f.PayloadFailed):
+            self.exit_code = fact.exit_code
+        elif isinstance(fact, f.JobResumed):
+            self._resume(Settings.model_validate(fact.settings))
+        if action is not None and action.name in PAYLOADS and self._ends(fact, action):
+            self.payload = None
+            self.ranges.payload_gone()
+        self.ranges.hear(fact, action)
+        if isinstance(fact, f.OutputsStaged):
+            self.outputs = fact.files or tuple(self.ranges.stageout.staged)
+
+    def _resume(self, settings: Settings) -> None:
+        """No payload is alive: one that the job no longer waits for will not end any more."""
+        self.payload, self.trouble = None, NO_TROUBLE
+        self._settings = self.ranges.settings = self.ranges.stageout.settings = settings
+        for number in self._payloads():
+            if number != self._doing:
+                del self._outstanding[number]
+
+    def _payloads(self) -> list[int]:
+        return [number for number, action in self._outstanding.items() if action.name in PAYLOADS]
+
+    def _move(self, fact: f.Fact) -> list[Action]:
+        """Take the arrow of a fact, if the state has one; returns what leaving and entering ask for."""
+        source = self.state
+        if (source, fact.name) not in self._heard:
+            return []
+        self._position.trigger(fact.name)
+        self.arrows[Arrow(source, fact.name, self.state)] += 1
+        if self.state == source:
+            again = isinstance(fact, f.Preempted)
+            return [self._ask(Stop(target=number)) for number in self._payloads() if again]
+        self.way.append(Step(source, fact.name, self.state, fact.at))
+        if isinstance(fact, f.Preempted) or (hasattr(fact, "error_code") and self.trouble == NO_TROUBLE):
+            self.trouble = (int(getattr(fact, "error_code", 0)), getattr(fact, "why", ""))
+        left = [self._ask(Stop(target=self._doing, grace_s=self._settings.grace_s))] if self._is_doing else []
+        self._flush = True
+        return [*left, *self._enter()]
+
+    @property
+    def _is_doing(self) -> bool:
+        return self._doing in self._outstanding
+
+    def _enter(self) -> list[Action]:
+        """Ask for what the state does. Draining is done by the ranges themselves."""
+        does = self.workflow.states[self.state].does
+        if does is None or does == DrainRanges.name:
+            self._doing = 0
+            return []
+        action = ReportJob(report=self._report()) if does == ReportJob.name else ACTIONS[does]()
+        asked = self._ask(action)
+        self._doing = asked.number
+        return [asked]
+
+    def _ask(self, action: Action) -> Action:
+        """Number an action, and wait for its end if it has one."""
+        self._last += 1
+        asked = replace(action, number=self._last)
+        if asked.ended_by or isinstance(asked, Note):
+            self._outstanding[self._last] = asked
+        return asked
+
+    def _decide(self) -> list[Action]:
+        """What is due for the ranges in this state."""
+        if self.workflow.states[self.state].holds is None:
+            return []
+        alive = bool(self._payloads())
+        feeding = alive and self._is_doing
+        due = list(self.ranges.due(self._now, feeding=feeding, flush=self._flush or not alive))
+        self._flush = False
+        if not alive and self._doing == 0:
+            due += self.ranges.settle()
+        alarm = self.ranges.alarm(feeding=feeding)
+        if alarm is not None and not any(isinstance(a, SetAlarm) and a.when <= alarm for a in self.outstanding()):
+            due.append(SetAlarm(when=alarm))
+        noted = [action.fact for action in self.outstanding() if isinstance(action, Note)]
+        return [self._ask(action) for action in due if not (isinstance(action, Note) and action.fact in noted)]
+
+    def _report(self) -> JobReport:
+        """The final word about the job. A stop is no failure of an Event Service job: the rest is handed out again."""
+        finished = self.state == "done" or (self.state == "stopped" and bool(self.ranges.ledger))
+        error_code, why = NO_TROUBLE if finished else self.trouble
+        outputs: dict[str, dict[str, object]] = {
+            copy.lfn: {"fsize": copy.size_bytes, "adler32": copy.adler32, "surl": copy.url} for copy in self.outputs
+        }
+        return JobReport(
+            "finished" if finished else "failed",
+            events=self.ranges.ledger.events_finished,
+            error_code=error_code,
+            error_diag=why[:DIAG_LENGTH],
+            exit_code=self.exit_code,
+            outputs=outputs,
+        )

@@ -1,0 +1,374 @@
+"""What can have happened: every fact, in the past tense, as it is written into the journal.
+
+A fact is an input of the core: what was said, answered or seen, never what was decided from it. `at` is the time
+that the journal gave it (seconds since 1970), `answers` the number of the action that it answers (0: none).
+Facts about many event ranges are one fact. Where the ranges follow from the answered action, they are not
+repeated: `archive_stored` answers a `store_archive`, and that knows its archive.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar, dataclass_transform
+
+from esfsm.errors import PilotErrorCode
+from esfsm.model.event_range import EventRange
+
+__all__ = ["FACTS", "Fact", "FileCopy"]
+
+FACTS: dict[str, type["Fact"]] = {}
+"""Every fact by its name in the tables and in the journal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """Something that has happened."""
+
+    name: ClassVar[str] = "fact"
+    at: float = 0.0
+    answers: int = 0
+
+
+F = TypeVar("F", bound=Fact)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def _fact(cls: type[F]) -> type[F]:
+    """Make it frozen and known under its name: `RangesSent` is `ranges_sent` in tables and journals."""
+    made = dataclass(frozen=True, slots=True, kw_only=True)(cls)
+    made.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+    FACTS[made.name] = made
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class FileCopy:
+    """A file that was copied and verified: size in bytes, adler32 as 8 hex digits."""
+
+    lfn: str
+    size_bytes: int
+    adler32: str
+    url: str
+
+
+# --- the job's way ---------------------------------------------------------------------------------------------
+
+
+@_fact
+class JobClassified(Fact):
+    """The definition says what kind of job it is."""
+
+    kind: str
+    why: str
+
+
+@_fact
+class JobRefused(Fact):
+    """The definition lacks something that its kind cannot do without."""
+
+    error_code: int = PilotErrorCode.INTERNALPILOTPROBLEM
+    why: str
+
+
+@_fact
+class ExecutorSelected(Fact):
+    """Payload executor (what is run) and executor type (where) are chosen."""
+
+    payload_executor: str
+    executor_type: str
+    why: str
+
+
+@_fact
+class ExecutorUnavailable(Fact):
+    """The chosen executor is not known or not installed."""
+
+    error_code: int = PilotErrorCode.INTERNALPILOTPROBLEM
+    why: str
+
+
+@_fact
+class InputsStaged(Fact):
+    """All inputs are in the work directory, verified."""
+
+    files: tuple[FileCopy, ...] = ()
+
+
+@_fact
+class StageInFailed(Fact):
+    """An input could not be had; `corrupted` names the files that are there but wrong."""
+
+    error_code: int
+    why: str
+    corrupted: tuple[str, ...] = ()
+
+
+@_fact
+class PayloadStarted(Fact):
+    """The payload's process runs; pid and start time (clock ticks since boot) tell it from any other."""
+
+    pid: int
+    started: int
+
+
+@_fact
+class PayloadFinished(Fact):
+    """The payload ended well, and its channel has been read to the end."""
+
+    exit_code: int = 0
+
+
+@_fact
+class PayloadFailed(Fact):
+    """The payload ended badly or was ended, and its channel has been read to the end."""
+
+    exit_code: int
+    error_code: int
+    why: str
+
+
+@_fact
+class Preempted(Fact):
+    """Somebody wants this place back: a signal, a command of the server, a user."""
+
+    why: str
+
+
+@_fact
+class LimitExceeded(Fact):
+    """Something took more than it may."""
+
+    error_code: int
+    why: str
+
+
+@_fact
+class ActionBroke(Fact):
+    """An action ended in a way that nobody foresaw."""
+
+    error_code: int = PilotErrorCode.UNKNOWNEXCEPTION
+    why: str
+
+
+@_fact
+class OutputsStaged(Fact):
+    """Everything that was made is stored and reported."""
+
+    files: tuple[FileCopy, ...] = ()
+
+
+@_fact
+class StageOutFailed(Fact):
+    """Something that was made could not be stored or reported."""
+
+    error_code: int
+    why: str
+
+
+@_fact
+class JobReported(Fact):
+    """The server knows how the job stands."""
+
+    command: str | None = None
+
+
+@_fact
+class JobUnreported(Fact):
+    """The server did not answer; it finds out by itself."""
+
+    why: str
+
+
+@_fact
+class JobResumed(Fact):
+    """An engine took the job up again, with these settings; no payload of the engine before it is alive."""
+
+    settings: Mapping[str, object]
+
+
+# --- event ranges ----------------------------------------------------------------------------------------------
+
+
+@_fact
+class RangesWanted(Fact):
+    """The payload will soon need `n` more event ranges."""
+
+    n: int
+
+
+@_fact
+class RangesGranted(Fact):
+    """The broker gave us event ranges; `exhausted` when it is sure that there are no more.
+
+    `total`: how many it has in all, where it says so.
+    """
+
+    event_ranges: tuple[EventRange, ...]
+    exhausted: bool = False
+    total: int | None = None
+
+
+@_fact
+class RangesExhausted(Fact):
+    """The broker is sure that there are no more."""
+
+
+@_fact
+class RequestUnanswered(Fact):
+    """A request for ranges got no answer that can be believed."""
+
+    why: str
+
+
+@_fact
+class RangesSent(Fact):
+    """The payload has them."""
+
+    event_range_ids: tuple[str, ...]
+
+
+@_fact
+class OutputProduced(Fact):
+    """The payload announced a result and its files are there; sizes in bytes, times in seconds."""
+
+    event_range_id: str
+    paths: tuple[str, ...]
+    size_bytes: int = 0
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+
+
+@_fact
+class RangeErrored(Fact):
+    """The payload gave a range up, or what it announced is not there."""
+
+    event_range_id: str
+    error_code: int = PilotErrorCode.UNKNOWNPAYLOADFAILURE
+    why: str
+
+
+@_fact
+class MessageUnreadable(Fact):
+    """The payload said what nobody understands; only the beginning of the text is kept."""
+
+    text: str
+    why: str
+
+
+@_fact
+class PayloadGone(Fact):
+    """The payload can announce nothing more: what ran inside it may run again."""
+
+
+@_fact
+class RangesReleased(Fact):
+    """Deliberately not run here: the broker hands them out again."""
+
+    event_range_ids: tuple[str, ...]
+
+
+# --- archives and reports --------------------------------------------------------------------------------------
+
+
+@_fact
+class OutputsPacked(Fact):
+    """The archive lies in the work directory; `lost` are the ranges whose outputs are no longer there."""
+
+    size_bytes: int
+    adler32: str
+    lost: tuple[str, ...] = ()
+
+
+@_fact
+class OutputLost(Fact):
+    """An output vanished after it was announced."""
+
+    event_range_ids: tuple[str, ...]
+
+
+@_fact
+class PackFailed(Fact):
+    """No archive was made: no space, for instance."""
+
+    error_code: int
+    why: str
+
+
+@_fact
+class ArchiveStored(Fact):
+    """The archive is at its destination, size and adler32 verified there."""
+
+    url: str
+
+
+@_fact
+class StoreFailed(Fact):
+    """This storage did not take the archive; the next one is tried."""
+
+    error_code: int
+    why: str
+
+
+@_fact
+class ArchiveRefused(Fact):
+    """An archive could not be made, or every storage said no, often enough."""
+
+    lfn: str
+    error_code: int
+    why: str
+
+
+@_fact
+class RangesAcknowledged(Fact):
+    """The server answered a report: all its ranges are booked but for those that it refused."""
+
+    refused: tuple[str, ...] = ()
+    why: str = ""
+
+
+@_fact
+class RangesRefused(Fact):
+    """A report was made often enough without an answer; `key` names its batch."""
+
+    key: str
+    why: str = ""
+
+
+@_fact
+class ReportUnanswered(Fact):
+    """A report got no answer that can be believed."""
+
+    why: str
+
+
+@_fact
+class AlarmRang(Fact):
+    """The time that was waited for has come."""
+
+
+# --- merging ---------------------------------------------------------------------------------------------------
+
+
+@_fact
+class ArchivesUnpacked(Fact):
+    """All members of all archives lie in the work directory, and none that is needed is missing."""
+
+    files: int
+
+
+@_fact
+class MergeIncomplete(Fact):
+    """Event ranges that should be merged are missing; `corrupted` names the archives to blame, where known."""
+
+    error_code: int
+    why: str
+    missing: tuple[str, ...] = ()
+    corrupted: tuple[str, ...] = ()
+
+
+@_fact
+class MergeProven(Fact):
+    """The set of event ranges that went in is the set that came out; `by` says how that is known."""
+
+    event_ranges: int
+    by: str

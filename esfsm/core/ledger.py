@@ -1,0 +1,110 @@
+"""Every event range of the job and where it stands.
+
+A range is a word (its state in event-range.toml) in a dictionary, so a million of them fit; only those that are on
+their way also have their definition here. Illegal steps raise and change nothing.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import islice
+
+from esfsm.core.workflow import Workflow
+from esfsm.errors import WorkflowError
+from esfsm.model.event_range import EventRange
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """The ranges of one job; `table` is the life of each."""
+
+    def __init__(self, table: Workflow) -> None:
+        self._table = table
+        self._state: dict[str, str] = {}
+        self._waiting: dict[str, dict[str, None]] = {name: {} for name in table.states if name not in table.ends}
+        self._definition: dict[str, EventRange] = {}
+        self._counts: Counter[str] = Counter()
+        self._free: dict[str, None] = {}
+        self.events_finished = 0
+
+    def __getitem__(self, event_range_id: str) -> str:
+        """The state of a range; raises KeyError for one that was never granted."""
+        return self._state[event_range_id]
+
+    def __contains__(self, event_range_id: object) -> bool:
+        return event_range_id in self._state
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+    def counts(self) -> Mapping[str, int]:
+        """How many ranges are in each state that has any, ends included."""
+        return {name: self._counts[name] for name in self._table.states if self._counts[name]}
+
+    def waiting(self, state: str) -> tuple[str, ...]:
+        """The ranges in a state that is no end, in the order in which they came there."""
+        return tuple(self._waiting[state])
+
+    @property
+    def open(self) -> int:
+        """How many ranges have not reached an end."""
+        return sum(map(len, self._waiting.values()))
+
+    def grant(self, event_ranges: Iterable[EventRange]) -> tuple[str, ...]:
+        """Book new ranges; one that is known already is passed over. Returns the ids of the new ones."""
+        new = {r.event_range_id: r for r in event_ranges if r.event_range_id not in self._state}
+        for event_range_id, event_range in new.items():
+            self._definition[event_range_id] = event_range
+            self._put(event_range_id, self._table.starts)
+            self._free[event_range_id] = None
+        return tuple(new)
+
+    def step(self, fact: str, event_range_ids: Iterable[str]) -> None:
+        """Take ranges one arrow further; raises `WorkflowError` when one of them cannot hear the fact."""
+        ids = tuple(event_range_ids)
+        targets = [self._target(event_range_id, fact) for event_range_id in ids]
+        for event_range_id, target in zip(ids, targets, strict=True):
+            self._take(event_range_id)
+            self._put(event_range_id, target)
+
+    def hears(self, event_range_id: str, fact: str) -> bool:
+        """Whether a range could take this step."""
+        try:
+            self._target(event_range_id, fact)
+        except WorkflowError:
+            return False
+        return True
+
+    def hand_over(self, n: int) -> tuple[EventRange, ...]:
+        """At most `n` granted ranges that no payload has in its stock; from now on it has."""
+        ids = tuple(islice(self._free, n))
+        for event_range_id in ids:
+            del self._free[event_range_id]
+        return tuple(self._definition[event_range_id] for event_range_id in ids)
+
+    def payload_gone(self) -> None:
+        """What was with the payload, in its stock or inside it, may run again."""
+        self.step("payload_gone", self.waiting("running"))
+        self._free = dict.fromkeys(self._waiting["granted"])
+
+    def _target(self, event_range_id: str, fact: str) -> str:
+        state = self._state.get(event_range_id)
+        if state is None:
+            raise WorkflowError(f"event range {event_range_id}", "never granted", fact)
+        return self._table.next(state, fact)
+
+    def _take(self, event_range_id: str) -> None:
+        state = self._state[event_range_id]
+        del self._waiting[state][event_range_id]
+        self._counts[state] -= 1
+        self._free.pop(event_range_id, None)
+
+    def _put(self, event_range_id: str, state: str) -> None:
+        self._state[event_range_id] = state
+        self._counts[state] += 1
+        if state not in self._table.ends:
+            self._waiting[state][event_range_id] = None
+            return
+        event_range = self._definition.pop(event_range_id)
+        if state == "finished":
+            self.events_finished += event_range.events

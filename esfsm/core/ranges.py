@@ -1,0 +1,201 @@
+"""The event ranges of one job: hears what happened to them, says what is due for them.
+
+It joins the three parts: who needs ranges (supply, here), where each stands (`ledger`), and what becomes of the
+outputs (`stageout`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from esfsm.core import facts as f
+from esfsm.core.actions import Action, Note, PackOutputs, ReportRanges, RequestRanges, StockRanges, StoreArchive
+from esfsm.core.ledger import Ledger
+from esfsm.core.stageout import Output, StageOut, pause_s
+from esfsm.core.workflow import Workflow
+from esfsm.errors import PilotErrorCode
+from esfsm.model.settings import Settings
+
+__all__ = ["Ranges"]
+
+
+@dataclass(slots=True)
+class _Supply:
+    """What the payload needs, and how asking for it goes."""
+
+    wanted: int = 0
+    asking: bool = False
+    exhausted: bool = False
+    tries: int = 0
+    not_before: float = 0.0
+    why: str = ""
+
+
+class Ranges:
+    """Ledger, supply and stage-out of one job."""
+
+    def __init__(self, table: Workflow, settings: Settings) -> None:
+        self.ledger = Ledger(table)
+        self.stageout = StageOut(settings)
+        self.trouble: tuple[int, str] | None = None
+        """Why the job's stage-out failed, if it did: pilot error code and sentence."""
+        self.total: int | None = None
+        """How many ranges the broker has in all, where it says so."""
+        self.strange = 0
+        """Results for ranges that the payload does not have: unknown, or announced before."""
+        self.settings = settings
+        self._supply = _Supply()
+
+    def hear(self, fact: f.Fact, action: Action | None) -> None:
+        """Book a fact; `action` is the one that it answers, if any."""
+        match fact:
+            case f.RangesWanted():
+                self._supply.wanted = fact.n
+            case f.RangesSent():
+                held = [i for i in fact.event_range_ids if i in self.ledger and self.ledger[i] == "granted"]
+                self.ledger.step(fact.name, held)
+            case f.OutputProduced():
+                self._hear_output(fact)
+            case f.RangeErrored():
+                if self._expected(fact.event_range_id, fact.name):
+                    self._errored(fact.name, (fact.event_range_id,), fact.error_code, fact.why)
+            case f.RangesReleased():
+                self.ledger.step(fact.name, fact.event_range_ids)
+            case f.ArchiveRefused():
+                batch = self.stageout.close(fact.lfn, booked=False)
+                self._errored(fact.name, batch.event_range_ids, fact.error_code, fact.why)
+                self.trouble = (fact.error_code, f"archive {fact.lfn} could not be stored: {fact.why}")
+            case f.RangesRefused():
+                self.ledger.step(fact.name, self.stageout.close(fact.key, booked=False).event_range_ids)
+                self.trouble = (PilotErrorCode.COMMUNICATIONFAILURE, fact.why)
+            case f.JobResumed():
+                self.payload_gone()
+                self._supply = _Supply(asking=self._supply.asking)
+                self.trouble = None
+            case _:
+                self._hear_answer(fact, action)
+
+    def payload_gone(self) -> None:
+        """Nothing more can be announced."""
+        self._supply.wanted = 0
+        self.ledger.payload_gone()
+
+    def due(self, now: float, *, feeding: bool, flush: bool) -> Iterator[Action]:
+        """What is to be done for the ranges now; `feeding`: a payload is to get more, `flush`: pack all there is."""
+        yield from self._feed(now) if feeding else self._starve()
+        yield from self.stageout.due(now, flush)
+
+    def alarm(self, *, feeding: bool) -> float | None:
+        """When something will be due by time alone."""
+        supply = self._supply
+        waits = feeding and supply.wanted and not supply.asking and not supply.exhausted
+        times = [time for time in (self.stageout.alarm(), supply.not_before if waits else None) if time is not None]
+        return min(times, default=None)
+
+    def settle(self) -> Iterator[Action]:
+        """The payload is gone: give back what never ran, then say how all of it ended."""
+        if self._supply.asking:
+            return
+        granted = self.ledger.waiting("granted")
+        if granted:
+            yield Note(fact=f.RangesReleased(event_range_ids=granted))
+        elif not self.ledger.open and self.trouble:
+            yield Note(fact=f.StageOutFailed(error_code=self.trouble[0], why=self.trouble[1]))
+        elif not self.ledger.open:
+            yield Note(fact=f.OutputsStaged())
+
+    def _feed(self, now: float) -> Iterator[Action]:
+        supply = self._supply
+        if not supply.wanted:
+            return
+        stock = self.ledger.hand_over(supply.wanted)
+        if stock or supply.exhausted:
+            supply.wanted = 0
+            yield StockRanges(event_ranges=stock, last=not stock)
+        elif not supply.asking and supply.not_before <= now:
+            if supply.tries >= self.settings.report_attempts:
+                why = f"no event ranges after {supply.tries} requests: {supply.why}"
+                yield Note(fact=f.LimitExceeded(error_code=PilotErrorCode.COMMUNICATIONFAILURE, why=why))
+                return
+            supply.asking = True
+            yield RequestRanges(n=supply.wanted)
+
+    def _starve(self) -> Iterator[Action]:
+        """The payload asks although it is to end: nothing more comes."""
+        if self._supply.wanted:
+            self._supply.wanted = 0
+            yield StockRanges(last=True)
+
+    def _hear_output(self, fact: f.OutputProduced) -> None:
+        if self._expected(fact.event_range_id, fact.name):
+            self.ledger.step(fact.name, (fact.event_range_id,))
+            self.stageout.add(fact.event_range_id, Output(fact.paths, fact.size_bytes, fact.at))
+
+    def _expected(self, event_range_id: str, fact: str) -> bool:
+        """A stranger said this: what cannot be is counted and changes nothing."""
+        expected = self.ledger.hears(event_range_id, fact)
+        self.strange += not expected
+        return expected
+
+    def _errored(self, fact: str, event_range_ids: tuple[str, ...], error_code: int, why: str) -> None:
+        self.ledger.step(fact, event_range_ids)
+        if event_range_ids:
+            self.stageout.add_failures(event_range_ids, error_code, why)
+
+    def _hear_answer(self, fact: f.Fact, action: Action | None) -> None:
+        match action:
+            case RequestRanges():
+                self._hear_broker(fact)
+            case PackOutputs():
+                self._hear_packer(fact, action.lfn)
+            case StoreArchive():
+                self._hear_storage(fact, action.lfn)
+            case ReportRanges():
+                self._hear_server(fact, action)
+
+    def _hear_broker(self, fact: f.Fact) -> None:
+        supply = self._supply
+        supply.asking = False
+        if isinstance(fact, f.RangesGranted):
+            self.total = fact.total
+        if isinstance(fact, f.RangesGranted) and self.ledger.grant(fact.event_ranges):
+            supply.tries, supply.not_before, supply.exhausted = 0, 0.0, fact.exhausted
+        elif isinstance(fact, f.RangesExhausted):
+            supply.exhausted = True
+        else:
+            supply.tries += 1
+            supply.not_before = fact.at + pause_s(self.settings.retry_pause_s, supply.tries)
+            supply.why = _why(fact)[1] or "the broker answered with no new range"
+
+    def _hear_packer(self, fact: f.Fact, lfn: str) -> None:
+        if not isinstance(fact, f.OutputsPacked):
+            self.stageout.failed(lfn, fact.at, *_why(fact))
+            return
+        batch = self.stageout.batches[lfn]
+        lost = tuple(i for i in batch.event_range_ids if i in fact.lost)
+        self.ledger.step(fact.name, [i for i in batch.event_range_ids if i not in lost])
+        why = "its output vanished before it was packed"
+        self._errored("output_lost", lost, PilotErrorCode.MISSINGOUTPUTFILE, why)
+        self.stageout.packed(lfn, fact)
+
+    def _hear_storage(self, fact: f.Fact, lfn: str) -> None:
+        ids = self.stageout.batches[lfn].event_range_ids
+        if isinstance(fact, f.ArchiveStored):
+            self.ledger.step(fact.name, ids)
+            self.stageout.stored(lfn, fact.url)
+        else:
+            self.ledger.step("store_failed", ids)
+            self.stageout.failed(lfn, fact.at, *_why(fact))
+
+    def _hear_server(self, fact: f.Fact, action: ReportRanges) -> None:
+        if not isinstance(fact, f.RangesAcknowledged):
+            self.stageout.failed(action.key, fact.at, *_why(fact))
+            return
+        refused = frozenset(fact.refused)
+        batch = self.stageout.close(action.key, booked=len(refused) < len(action.report.event_range_ids))
+        self.ledger.step(fact.name, [i for i in batch.event_range_ids if i not in refused])
+        self.ledger.step("ranges_refused", [i for i in batch.event_range_ids if i in refused])
+
+
+def _why(fact: f.Fact) -> tuple[int, str]:
+    """Pilot error code and sentence of a fact that tells of trouble; 0 and nothing of any other."""
+    return getattr(fact, "error_code", 0), getattr(fact, "why", "")

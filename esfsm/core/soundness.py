@@ -1,0 +1,98 @@
+"""Whether a declared table is sound: what `esfsm check` says.
+
+The last rule is the one that finds most: whatever a state's action may report, the state must hear. It is exhaustive
+matching, which no type checker gives on a table.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from esfsm.core.actions import ACTIONS
+from esfsm.core.facts import FACTS
+from esfsm.core.workflow import State, Workflow, line_of
+from esfsm.errors import UnsoundWorkflow
+
+__all__ = ["check", "sound"]
+
+Fault = tuple[tuple[str, ...], str]
+
+
+def check(text: str, name: str, held: Mapping[str, Workflow]) -> list[str]:
+    """Every fault of a table as `name:line: sentence`; none when it is sound.
+
+    `held` are the tables that a state may hold, by name.
+    """
+    try:
+        workflow = Workflow.parse(text, name)
+    except UnsoundWorkflow as unsound:
+        return unsound.faults
+    found = [*_names(workflow, held), *_shape(workflow), *_deafness(workflow, held)]
+    return [f"{name}:{line}: {sentence}" for line, sentence in sorted((line_of(text, key), s) for key, s in found)]
+
+
+def sound(text: str, name: str, held: Mapping[str, Workflow]) -> Workflow:
+    """The table, if `check` finds nothing; raises `UnsoundWorkflow`."""
+    faults = check(text, name, held)
+    if faults:
+        raise UnsoundWorkflow(faults)
+    return Workflow.parse(text, name)
+
+
+def _names(workflow: Workflow, held: Mapping[str, Workflow]) -> Iterator[Fault]:
+    """Names that stand for nothing."""
+    if workflow.starts not in workflow.states:
+        yield ("starts",), f"it starts in {workflow.starts}, which is no state"
+    for state in workflow.states.values():
+        if state.does is not None and (state.does not in ACTIONS or not ACTIONS[state.does].for_state):
+            yield (state.name, "does"), f"state {state.name}: there is no action {state.does}"
+        if state.holds is not None and state.holds not in held:
+            yield (state.name, "holds"), f"state {state.name}: there is no table {state.holds} to hold"
+        yield from _arrow_names(workflow, state.name, state.on)
+    yield from _arrow_names(workflow, "any", workflow.anywhere)
+
+
+def _arrow_names(workflow: Workflow, state: str, on: Mapping[str, str]) -> Iterator[Fault]:
+    for fact, target in on.items():
+        if fact not in FACTS:
+            yield (state, "on", fact), f"state {state}: there is no fact {fact}"
+        if target not in workflow.states:
+            yield (state, "on", fact), f"state {state}: the arrow on {fact} leads to {target}, which is no state"
+
+
+def _shape(workflow: Workflow) -> Iterator[Fault]:
+    """States that cannot be reached, and states without a way out."""
+    ahead: dict[str, set[str]] = {}
+    back: dict[str, set[str]] = {}
+    for arrow in workflow.arrows():
+        ahead.setdefault(arrow.source, set()).add(arrow.target)
+        back.setdefault(arrow.target, set()).add(arrow.source)
+    reached = _closure({workflow.starts}, ahead)
+    ending = _closure(set(workflow.ends), back)
+    for name in workflow.states:
+        if name not in reached:
+            yield (name,) if workflow.states[name] != State(name) else ("ends",), f"state {name} cannot be reached"
+        elif name not in ending:
+            yield (name,), f"from state {name} no end can be reached"
+
+
+def _closure(start: set[str], steps: Mapping[str, set[str]]) -> set[str]:
+    """Everything that can be reached from `start`."""
+    found, todo = set(start), list(start)
+    while todo:
+        for name in steps.get(todo.pop(), ()):
+            if name not in found:
+                found.add(name)
+                todo.append(name)
+    return found
+
+
+def _deafness(workflow: Workflow, held: Mapping[str, Workflow]) -> Iterator[Fault]:
+    """Facts that a state's action may report and the state does not hear."""
+    for state in workflow.states.values():
+        action = ACTIONS.get(state.does or "")
+        if action is None:
+            continue
+        heard = set(state.on) | (set() if state.name in workflow.ends else set(workflow.anywhere))
+        if state.holds is not None and state.holds in held:
+            heard |= held[state.holds].facts()
+        for fact in sorted((action.answered_by | action.ended_by) - heard):
+            yield (state.name,), f"state {state.name}: {action.name} may report {fact}, which it does not hear"

@@ -1,0 +1,216 @@
+"""Which outputs go into which archive, when, to which storage, and what is reported: the stage-out decisions.
+
+Ranges that go the same way together are a batch: into one archive, to one storage, into one report; or, when they
+failed, into one report only. A batch goes pack -> store -> report and waits between two tries. The caller says what
+time it is.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from posixpath import basename
+
+from esfsm.core.actions import Action, Member, Note, PackOutputs, ReportRanges, StoreArchive
+from esfsm.core.facts import ArchiveRefused, FileCopy, OutputsPacked, RangesRefused
+from esfsm.errors import PilotErrorCode
+from esfsm.model.report import ArchiveRecord, Report
+from esfsm.model.settings import Settings
+
+__all__ = ["Batch", "Output", "StageOut", "archive_name", "member_name", "pause_s"]
+
+DIAG_LENGTH = 500
+"""PanDA rolls a whole report back when one errorDiag is longer (seen on panda-server 0.8.1 and 1.0.4)."""
+REPORT_SIZE = 10_000
+"""Failed ranges in one report; PanDA passes over all but the first 100,000."""
+
+
+def archive_name(first: str) -> str:
+    """The LFN of the archive whose first member is this range: the field's name for it.
+
+    An eventRangeID holds its attempt number, so no other archive, of whatever run, can bear the same name. That is
+    load-bearing: PanDA finds an archive by (PandaID, LFN), so one name must always denote the same bytes.
+    """
+    return f"EventService_premerge_{first}.tar"
+
+
+def member_name(path: str, event_range_id: str) -> str:
+    """The name inside the archive; a merge job looks for `<output LFN>.<eventRangeID>`."""
+    name = basename(path)
+    return name if name.endswith(event_range_id) else f"{name}.{event_range_id}"
+
+
+def pause_s(first_s: float, tries: int) -> float:
+    """The pause after so many tries: doubled each time, 64 times the first at most."""
+    return first_s * float(2 ** min(tries - 1, 6))
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a payload announced for one range, and when."""
+
+    paths: tuple[str, ...]
+    size_bytes: int
+    at: float
+
+
+@dataclass(slots=True)
+class Batch:
+    """Ranges that go the same way together, and how far they are."""
+
+    key: str
+    event_range_ids: tuple[str, ...]
+    todo: str
+    members: tuple[Member, ...] = ()
+    archive: FileCopy | None = None
+    rse: int = 0
+    error_code: int = 0
+    why: str = ""
+    tries: int = 0
+    not_before: float = 0.0
+    busy: bool = False
+
+    @property
+    def report(self) -> Report:
+        """What is said to the server about these ranges."""
+        if self.archive is None:
+            return Report(self.event_range_ids, error_code=self.error_code, error_diag=self.why[:DIAG_LENGTH])
+        record = ArchiveRecord(self.archive.lfn, self.archive.size_bytes, self.archive.adler32, self.rse + 1)
+        return Report(self.event_range_ids, archive=record)
+
+
+@dataclass(slots=True)
+class StageOut:
+    """All batches of a job, and the outputs that wait for one."""
+
+    settings: Settings
+    batches: dict[str, Batch] = field(default_factory=dict)
+    staged: list[FileCopy] = field(default_factory=list)
+    _outputs: dict[str, Output] = field(default_factory=dict)
+    _size_bytes: int = 0
+    _failures: dict[tuple[int, str], list[str]] = field(default_factory=dict)
+    _failure_reports: int = 0
+
+    def add(self, event_range_id: str, output: Output) -> None:
+        """An output waits for its archive."""
+        self._outputs[event_range_id] = output
+        self._size_bytes += output.size_bytes
+
+    def add_failures(self, event_range_ids: Iterable[str], error_code: int, why: str) -> None:
+        """Ranges wait to be reported failed."""
+        self._failures.setdefault((error_code, why), []).extend(event_range_ids)
+
+    def due(self, now: float, flush: bool) -> Iterator[Action]:
+        """What is to be done now; `flush`: pack whatever waits."""
+        self._collect(now, flush)
+        for batch in self.batches.values():
+            if not batch.busy and batch.not_before <= now:
+                batch.busy = True
+                yield self._next(batch)
+
+    def alarm(self) -> float | None:
+        """When something will be due by time alone."""
+        times = [batch.not_before for batch in self.batches.values() if not batch.busy]
+        if self._outputs:
+            times.append(next(iter(self._outputs.values())).at + self.settings.zip_time_gap_s)
+        return min(times, default=None)
+
+    def packed(self, key: str, fact: OutputsPacked) -> None:
+        """An archive was made, without the ranges whose outputs were lost."""
+        batch = self.batches[key]
+        lost = set(fact.lost)
+        batch.event_range_ids = tuple(i for i in batch.event_range_ids if i not in lost)
+        batch.archive = FileCopy(key, fact.size_bytes, fact.adler32, "")
+        if batch.event_range_ids:
+            self._go_on(batch, "store")
+        else:
+            del self.batches[key]
+
+    def stored(self, key: str, url: str) -> None:
+        """An archive is at its destination."""
+        batch = self.batches[key]
+        assert batch.archive is not None, "stored before it was packed"
+        batch.archive = FileCopy(key, batch.archive.size_bytes, batch.archive.adler32, url)
+        self._go_on(batch, "report")
+
+    def close(self, key: str, booked: bool) -> Batch:
+        """This batch has come to its end: the server booked it, or it is given up."""
+        batch = self.batches.pop(key)
+        if booked and batch.archive is not None:
+            self.staged.append(batch.archive)
+        return batch
+
+    def failed(self, key: str, at: float, error_code: int, why: str) -> None:
+        """A step did not succeed: another storage at once, or the same again after a pause."""
+        batch = self.batches[key]
+        batch.busy, batch.error_code, batch.why = False, error_code, why
+        if batch.todo == "store" and batch.rse < self._rses - 1:
+            batch.rse += 1
+            return
+        batch.rse = 0 if batch.todo == "store" else batch.rse
+        batch.tries += 1
+        batch.not_before = at + pause_s(self.settings.retry_pause_s, batch.tries)
+
+    @property
+    def _rses(self) -> int:
+        return 1 if self.settings.failover_url is None else 2
+
+    @staticmethod
+    def _go_on(batch: Batch, todo: str) -> None:
+        batch.todo, batch.tries, batch.busy = todo, 0, False
+
+    def _collect(self, now: float, flush: bool) -> None:
+        """Put what waits into batches, when it is enough, or time, or the end."""
+        while self._outputs and (flush or self._enough() or self._late(now)):
+            taken = self._take_outputs()
+            members = tuple(Member(i, member_name(p, i), p) for i, output in taken.items() for p in output.paths)
+            key = archive_name(next(iter(taken)))
+            self.batches[key] = Batch(key, tuple(taken), "pack", members)
+        if self._failures and not any(
+            batch.archive is None and batch.todo == "report" for batch in self.batches.values()
+        ):
+            self._collect_failures()
+
+    def _collect_failures(self) -> None:
+        """Put the failed ranges into reports; those that fail while one is under way go together into the next."""
+        for (error_code, why), ids in self._failures.items():
+            for start in range(0, len(ids), REPORT_SIZE):
+                self._failure_reports += 1
+                key = f"failures {self._failure_reports}"
+                part = tuple(ids[start : start + REPORT_SIZE])
+                self.batches[key] = Batch(key, part, "report", error_code=error_code, why=why)
+        self._failures.clear()
+
+    def _enough(self) -> bool:
+        return len(self._outputs) >= self.settings.zip_max_ranges or self._size_bytes >= self.settings.zip_max_bytes
+
+    def _late(self, now: float) -> bool:
+        return now >= next(iter(self._outputs.values())).at + self.settings.zip_time_gap_s
+
+    def _take_outputs(self) -> Mapping[str, Output]:
+        """The oldest outputs, as many as one archive may hold."""
+        taken: dict[str, Output] = {}
+        size_bytes = 0
+        for event_range_id, output in self._outputs.items():
+            if len(taken) >= self.settings.zip_max_ranges or (taken and size_bytes >= self.settings.zip_max_bytes):
+                break
+            taken[event_range_id] = output
+            size_bytes += output.size_bytes
+        for event_range_id in taken:
+            del self._outputs[event_range_id]
+        self._size_bytes -= size_bytes
+        return taken
+
+    def _next(self, batch: Batch) -> Action:
+        """The step that a batch waits for, or the word that it is given up."""
+        if batch.todo == "report":
+            if batch.tries >= self.settings.report_attempts:
+                why = f"no answer to {batch.tries} reports: {batch.why}"
+                return Note(fact=RangesRefused(key=batch.key, why=why))
+            return ReportRanges(key=batch.key, report=batch.report)
+        if batch.tries >= self.settings.stage_out_rounds:
+            code = batch.error_code or PilotErrorCode.STAGEOUTFAILED
+            return Note(fact=ArchiveRefused(lfn=batch.key, error_code=code, why=batch.why))
+        if batch.todo == "pack":
+            return PackOutputs(lfn=batch.key, members=batch.members)
+        assert batch.archive is not None, "to be stored before it was packed"
+        size_bytes, adler32 = batch.archive.size_bytes, batch.archive.adler32
+        return StoreArchive(lfn=batch.key, rse=batch.rse, size_bytes=size_bytes, adler32=adler32)
