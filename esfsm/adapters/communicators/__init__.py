@@ -1,0 +1,10 @@
+"""Communicators: whoever hands out event ranges and books what became of them.
+
+`local` is an embedded broker: `supply` makes what it begins with, `database` keeps it, `broker` moves it, `processes`
+knows whose holder has died, `audit` reads it.
+"""
+
+__all__ = ["KNOWN"]
+
+KNOWN = {"local": "local:open_local"}
+"""By name: the module in this drawer and, behind the colon, its `ports.OpenCommunicator`."""
