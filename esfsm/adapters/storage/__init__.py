@@ -1,0 +1,6 @@
+"""Where inputs come from and outputs go: one file per technology behind `ports.Storage`, chosen by URL scheme."""
+
+KNOWN = {
+    "file": "fsspec:FsspecStorage",
+    "memory": "fsspec:FsspecStorage",
+}
