@@ -1,0 +1,7 @@
+"""Executor types: where a payload runs. One file each, behind the `Executor` door of `ports.py`."""
+
+KNOWN = {
+    "generic": "generic:GenericExecutor",
+    "raythena": "raythena:RaythenaExecutor [ray]",
+}
+"""Name -> module:attribute in this drawer, and the extra that it needs."""

@@ -1,0 +1,311 @@
+"""ESProcess: a payload that is fed event ranges over a channel, as a thread with two hooks.
+
+One thread serves the channel: it answers each request once, from a stock in memory. A second one keeps the stock
+filled by calling `get_event_ranges_hook`, so a slow broker never stands between the payload and the next range.
+Whatever the payload says, its last words after it has gone included, goes to `handle_out_message_hook`.
+"""
+
+import signal
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Condition, Thread
+from time import monotonic
+from typing import Any
+
+from esfsm.adapters.executors.process import KILL_PATIENCE_S, Process, meaning
+from esfsm.errors import ChannelError, PilotErrorCode, UnreadableMessage, UnusableInput, WireError
+from esfsm.ports import Channel, Hooks, Message, OpenChannel, Payload
+from esfsm.wire import athenamp
+
+__all__ = ["ESProcess"]
+
+FOREVER = float("inf")
+QUIET_S = 0.1
+"""A channel is read to the end when the payload has gone and nothing has come for this long: all that it sent
+lies in this machine's memory by then."""
+STOCK_FACTOR = 2
+"""Ranges in stock for each worker at the start; doubled whenever the payload had to wait for the broker."""
+STOCK_LIMIT = 1024
+BURST = 256
+"""Messages that are heard before those who wait are answered."""
+TEXT_LIMIT = 2000
+"""Characters of an unreadable message that are kept."""
+
+GetEventRanges = Callable[[int], list[dict[str, Any]]]
+HandleOutMessage = Callable[[dict[str, Any]], None]
+
+
+class ESProcess(Thread):
+    """A payload that is fed event ranges.
+
+    `payload` is a `Payload`, or a mapping as pilots pass it: `executable` (a list of arguments, or a pilot's own
+    shell text), `workdir`, `output_file`, `error_file`, and optionally `job` (its core count is used).
+    With `hooks` all is told there; else results go to the hook set by `set_handle_out_message_hook`.
+    Raises `UnusableInput` for a mapping that lacks something.
+    """
+
+    def __init__(
+        self,
+        payload: Payload | Mapping[str, Any],
+        *,
+        open_channel: OpenChannel,
+        hooks: Hooks | None = None,
+        end_patience_s: float = 1800.0,
+        looping_limit_s: float = 7200.0,
+    ) -> None:
+        super().__init__(name="ESProcess", daemon=True)
+        self._payload = payload if isinstance(payload, Payload) else _payload(payload)
+        self._open_channel, self._hooks = open_channel, hooks
+        self._end_patience_s, self._looping_limit_s = end_patience_s, looping_limit_s
+        self._get_event_ranges: GetEventRanges | None = None
+        self._handle_out_message: HandleOutMessage | None = None
+        self._channel: Channel | None = None
+        self._process: Process | None = None
+        self._need = Condition()
+        self._stock: deque[Mapping[str, Any]] = deque()
+        self._asking: deque[bytes] = deque()
+        self._target = STOCK_FACTOR * self._payload.cores
+        self._asked = self._fetched = self._exhausted = self._starved = False
+        self._stopping = self._stopped_early = False
+        self._deadlines: dict[str, float] = {}
+        self._cause: tuple[int, str] | None = None
+        self._exit_code: int | None = None
+
+    def set_get_event_ranges_hook(self, hook: GetEventRanges) -> None:
+        """`hook(num_ranges)` returns at most so many ranges in PanDA's form; an empty list: there are no more."""
+        self._get_event_ranges = hook
+
+    def set_handle_out_message_hook(self, hook: HandleOutMessage) -> None:
+        """`hook(message)` hears each result, as `parse_out_message` gives it."""
+        self._handle_out_message = hook
+
+    def start(self) -> None:
+        """Start payload and thread; returns at once. Raises `UnusableInput` when a hook is missing."""
+        if self._get_event_ranges is None or (self._hooks is None and self._handle_out_message is None):
+            raise UnusableInput("ESProcess: both hooks must be set before it is started")
+        super().start()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the payload; None before it has started."""
+        return self._process.identity.pid if self._process else None
+
+    def poll(self) -> int | None:
+        """The exit code of the payload; None until all that it said has been handled."""
+        return self._exit_code
+
+    def stop(self, grace_s: float = 0.0) -> None:
+        """Hand out nothing more; what runs may take `grace_s` seconds to finish, then the payload is ended."""
+        with self._need:
+            if "kill" not in self._deadlines:
+                self._deadlines["stop"] = min(self._deadlines.get("stop", FOREVER), monotonic() + grace_s)
+            self._stopping = True
+            self._need.notify_all()
+        self._wake()
+
+    def terminate(self) -> None:
+        """End the payload now; what it had announced is still handled."""
+        self.stop(0.0)
+
+    @staticmethod
+    def parse_out_message(message: str) -> dict[str, Any]:
+        """A message of the payload: id, status (finished or failed), output, outputs, cpu, wall (s), message.
+
+        Raises `UnreadableMessage` for what is neither a result nor an error.
+        """
+        said = athenamp.parse(message)
+        if isinstance(said, athenamp.Result):
+            told = {"status": "finished", "output": said.paths[0], "outputs": list(said.paths)}
+            return {"id": said.event_range_id, **told, "cpu": said.cpu_s, "wall": said.wall_s, "message": message}
+        if isinstance(said, athenamp.RangeError):
+            return {"id": said.event_range_id, "status": "failed", "message": message, "error": said.why}
+        raise UnreadableMessage(message, "a result or an error")
+
+    def run(self) -> None:
+        """The thread: channel, payload, service, last words, end."""
+        try:
+            self._channel = self._open_channel()
+        except ChannelError as error:
+            self._end(-1, error.pilot_error_code, str(error))
+            return
+        try:
+            environment = {"PILOT_EVENTRANGECHANNEL": self._channel.address}
+            self._process = Process(self._payload, environment)
+        except OSError as error:
+            self._channel.close()
+            why = f"the payload cannot be started: {self._payload.arguments[0]}: {error.strerror}"
+            self._end(-1, PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, why)
+            return
+        try:
+            if self._hooks is not None:
+                self._hooks.payload_started(self._process.identity)
+            self._process.watch(lambda _: self._wake())
+            Thread(target=self._fetch, name="event ranges", daemon=True).start()
+            exit_code = self._serve(self._channel, self._process)
+            self._stopped_early = self._stopping
+        finally:
+            self._process.signal(signal.SIGKILL)
+            self.stop()
+            self._channel.close()
+        self._end(exit_code, *self._verdict(exit_code))
+
+    def _serve(self, channel: Channel, process: Process) -> int:
+        """Speak with the payload until it and its children have gone and their last words are heard."""
+        self._set_deadline("speak", self._looping_limit_s)
+        while (exit_code := process.exit_code) is None:
+            _, deadline = self._next_deadline()
+            message = channel.receive(max(0.0, deadline - monotonic()))
+            heard = 0
+            while message is not None:
+                self._hear(message)
+                heard += 1
+                message = channel.receive(0) if heard < BURST else None
+            self._answer(channel)
+            self._enforce(process)
+        quiet_since = monotonic()
+        while (patience := quiet_since + QUIET_S - monotonic()) > 0:
+            if (message := channel.receive(patience)) is not None:
+                self._hear(message)
+                quiet_since = monotonic()
+        return exit_code
+
+    def _hear(self, message: Message) -> None:
+        """One message of the payload."""
+        self._set_deadline("speak", self._looping_limit_s)
+        try:
+            said = athenamp.parse(message.text)
+        except UnreadableMessage as error:
+            self._unreadable(message.text, str(error))
+            return
+        if isinstance(said, athenamp.ReadyForEvents):
+            with self._need:
+                self._asked = True
+                self._asking.append(message.peer)
+                self._need.notify_all()
+        elif isinstance(said, athenamp.RangeError) and said.event_range_id is None:
+            self._unreadable(message.text, f"an error that names no event range: {said.why}")
+        elif self._hooks is None:
+            assert self._handle_out_message is not None, "start() has made sure"
+            self._handle_out_message(self.parse_out_message(message.text))
+        elif isinstance(said, athenamp.Result):
+            self._hooks.output_produced(said.event_range_id, said.paths, said.cpu_s, said.wall_s)
+        elif said.event_range_id is not None:
+            self._hooks.range_errored(said.event_range_id, said.why)
+
+    def _unreadable(self, text: str, why: str) -> None:
+        if self._hooks is not None:
+            self._hooks.message_unreadable(text[:TEXT_LIMIT], why[:TEXT_LIMIT])
+
+    def _answer(self, channel: Channel) -> None:
+        """Answer who waits: with a range from the stock, with the end, or later."""
+        sent: list[str] = []
+        unspeakable: list[tuple[str, str]] = []
+        with self._need:
+            while self._asking and self._stock and not self._stopping:
+                event_range = self._stock.popleft()
+                event_range_id = str(event_range["eventRangeID"])
+                try:
+                    text = athenamp.range_message(event_range)
+                except WireError as error:
+                    unspeakable.append((event_range_id, str(error)))
+                    continue
+                channel.send(self._asking.popleft(), text)
+                sent.append(event_range_id)
+            if self._stopping or (self._exhausted and not self._stock):
+                self._dismiss(channel)
+            self._starved = self._starved or bool(self._asking and self._fetched)
+            self._need.notify_all()
+        if self._hooks is not None:
+            if sent:
+                self._hooks.ranges_sent(sent)
+            for event_range_id, why in unspeakable:
+                self._hooks.range_errored(event_range_id, why)
+
+    def _dismiss(self, channel: Channel) -> None:
+        """Tell those who ask that nothing more comes; from the first time on the payload has a while to end."""
+        while self._asking:
+            channel.send(self._asking.popleft(), athenamp.NO_MORE_EVENTS)
+            if "end" not in self._deadlines and "kill" not in self._deadlines:
+                self._deadlines["end"] = monotonic() + self._end_patience_s
+
+    def _fetch(self) -> None:
+        """The second thread: keep the stock filled from the moment the payload asks first."""
+        assert self._get_event_ranges is not None, "start() has made sure"
+        try:
+            while (n := self._wait_for_need()) > 0:
+                event_ranges = self._get_event_ranges(n)
+                with self._need:
+                    self._stock.extend(event_ranges)
+                    self._exhausted = not event_ranges
+                    self._fetched, self._starved = True, False
+                if self._exhausted:
+                    break
+                self._wake()
+        finally:  # whatever the hook did, a payload that asks is answered
+            self._exhausted = True
+            self._wake()
+
+    def _wait_for_need(self) -> int:
+        """How many ranges the stock needs, as soon as it needs any; 0 when nothing is handed out any more."""
+        with self._need:
+            self._need.wait_for(lambda: self._stopping or (self._asked and len(self._stock) <= self._target // 2))
+            if self._stopping:
+                return 0
+            if self._starved:
+                self._target = min(2 * self._target, STOCK_LIMIT)
+            return self._target + len(self._asking) - len(self._stock)
+
+    def _wake(self) -> None:
+        if self._channel is not None:
+            self._channel.wake()
+
+    def _set_deadline(self, name: str, seconds: float) -> None:
+        """Until when something must have happened; a payload that is being killed has one deadline only."""
+        with self._need:
+            if "kill" not in self._deadlines:
+                self._deadlines[name] = monotonic() + seconds
+
+    def _next_deadline(self) -> tuple[str, float]:
+        with self._need:
+            return min(self._deadlines.items(), key=lambda item: item[1])
+
+    def _enforce(self, process: Process) -> None:
+        """End a payload whose time is over: SIGTERM, and SIGKILL after a while."""
+        name, deadline = self._next_deadline()
+        if monotonic() < deadline:
+            return
+        process.signal(signal.SIGKILL if name == "kill" else signal.SIGTERM)
+        looping = PilotErrorCode.LOOPINGJOB
+        if name == "end":
+            self._cause = (looping, f"the payload did not end within {self._end_patience_s:g} s after 'No more events'")
+        elif name == "speak":
+            self._cause = (looping, f"the payload said nothing for {self._looping_limit_s:g} s")
+        with self._need:
+            self._deadlines = {"kill": monotonic() + KILL_PATIENCE_S}
+
+    def _verdict(self, exit_code: int) -> tuple[int, str]:
+        """Pilot error code and sentence; a payload that never spoke has done nothing, whatever it says at its end."""
+        if self._cause is not None:
+            return self._cause
+        if exit_code == 0 and not self._asked and not self._stopped_early:
+            return PilotErrorCode.PAYLOADEXECUTIONFAILURE, "the payload ended without asking for an event range"
+        return meaning(exit_code)
+
+    def _end(self, exit_code: int, error_code: int, why: str) -> None:
+        self._exit_code = exit_code
+        if self._hooks is not None:
+            self._hooks.payload_ended(exit_code, error_code, why)
+
+
+def _payload(given: Mapping[str, Any]) -> Payload:
+    """A payload as pilots pass it; a text as `executable` is their own command line and goes through a shell."""
+    missing = [key for key in ("executable", "workdir", "output_file", "error_file") if not given.get(key)]
+    if missing:
+        raise UnusableInput(f"ESProcess: the payload lacks {', '.join(missing)}")
+    executable, workdir = given["executable"], Path(given["workdir"]).absolute()
+    arguments = ["/bin/sh", "-c", executable] if isinstance(executable, str) else [str(part) for part in executable]
+    job = given.get("job")
+    cores = job.get("coreCount") if isinstance(job, Mapping) else getattr(job, "corecount", None)
+    cores = cores or getattr(job, "core_count", None) or 1
+    return Payload(arguments, workdir, {}, workdir / given["output_file"], workdir / given["error_file"], int(cores))

@@ -1,0 +1,91 @@
+"""Executor type generic: the payload runs on this node, as a process of our own."""
+
+from collections.abc import Sequence
+from queue import SimpleQueue
+from typing import Any
+
+from esfsm.adapters.executors.esprocess import ESProcess
+from esfsm.adapters.executors.process import KILL_PATIENCE_S, Process, end_orphan, meaning
+from esfsm.errors import PilotErrorCode
+from esfsm.model.event_range import EventRange
+from esfsm.model.settings import Settings
+from esfsm.ports import Hooks, OpenChannel, Payload, ProcessIdentity, Running
+
+__all__ = ["GenericExecutor"]
+
+
+class GenericExecutor:
+    """Starts payloads on this node; `open_channel` makes the wire to one that speaks AthenaMP."""
+
+    def __init__(self, settings: Settings, open_channel: OpenChannel) -> None:
+        self._settings, self._open_channel = settings, open_channel
+
+    def start(self, payload: Payload, hooks: Hooks, *, event_service: bool) -> Running:
+        """Start it and return at once."""
+        if event_service:
+            return _RunningEventService(payload, hooks, self._open_channel, self._settings)
+        return _RunningPlain(payload, hooks)
+
+    def end_orphan(self, identity: ProcessIdentity) -> bool:
+        """End what is left of a payload whose engine has died; False when nothing was."""
+        return end_orphan(identity)
+
+
+class _RunningEventService:
+    """An ESProcess whose hook waits for what the core puts into stock."""
+
+    def __init__(self, payload: Payload, hooks: Hooks, open_channel: OpenChannel, settings: Settings) -> None:
+        self._hooks = hooks
+        self._stock: SimpleQueue[list[dict[str, Any]]] = SimpleQueue()
+        self._process = ESProcess(
+            payload,
+            open_channel=open_channel,
+            hooks=hooks,
+            end_patience_s=settings.end_patience_s,
+            looping_limit_s=settings.looping_limit_s,
+        )
+        self._process.set_get_event_ranges_hook(self._get_event_ranges)
+        self._process.start()
+
+    def _get_event_ranges(self, num_ranges: int) -> list[dict[str, Any]]:
+        self._hooks.ranges_wanted(num_ranges)
+        return self._stock.get()
+
+    def stock(self, event_ranges: Sequence[EventRange], last: bool) -> None:
+        """More ranges to hand out; `last` when no more will come."""
+        self._stock.put([event_range.as_panda() for event_range in event_ranges])
+        if last and event_ranges:
+            self._stock.put([])
+
+    def stop(self, grace_s: float) -> None:
+        """Hand out nothing more; end it after `grace_s` seconds."""
+        self._process.stop(grace_s)
+        self._stock.put([])
+
+
+class _RunningPlain:
+    """A payload without a channel."""
+
+    def __init__(self, payload: Payload, hooks: Hooks) -> None:
+        self._hooks = hooks
+        self._process: Process | None = None
+        try:
+            process = Process(payload)
+        except OSError as error:
+            why = f"the payload cannot be started: {payload.arguments[0]}: {error.strerror}"
+            hooks.payload_ended(-1, PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, why)
+            return
+        self._process = process
+        hooks.payload_started(process.identity)
+        process.watch(self._ended)
+
+    def stock(self, event_ranges: Sequence[EventRange], last: bool) -> None:
+        """A plain payload asks for nothing."""
+
+    def stop(self, grace_s: float) -> None:
+        """End it, by force after `grace_s` seconds."""
+        if self._process is not None:
+            self._process.end(min(grace_s, KILL_PATIENCE_S))
+
+    def _ended(self, exit_code: int) -> None:
+        self._hooks.payload_ended(exit_code, *meaning(exit_code))
