@@ -1,0 +1,5 @@
+"""python -m esfsm."""
+
+from esfsm.cli import main
+
+main()

@@ -1,0 +1,59 @@
+"""What `import esfsm` shows, gathered: loaded when the first of it is used."""
+
+from pathlib import Path
+from typing import Literal
+
+from loguru import logger
+
+from esfsm import plugins
+from esfsm.drawings import render
+from esfsm.errors import EsfsmError, JournalError, PilotErrorCode, ReplayDiverged, UnusableInput, UnusableJournal
+from esfsm.esprocess import ESProcess
+from esfsm.model.job import Job
+from esfsm.model.outcome import Outcome
+from esfsm.model.settings import Settings
+from esfsm.plugins import check_workflow as check
+from esfsm.replay import replay
+from esfsm.run import run_workflow
+from esfsm.views.diagram import PathTaken
+from esfsm.views.story import Story
+
+__all__ = [
+    "ESProcess",
+    "EsfsmError",
+    "Job",
+    "JournalError",
+    "Outcome",
+    "PilotErrorCode",
+    "ReplayDiverged",
+    "Settings",
+    "Story",
+    "UnusableInput",
+    "UnusableJournal",
+    "check",
+    "draw",
+    "replay",
+    "run_workflow",
+]
+
+logger.disable("esfsm")  # silent until a caller says logger.enable("esfsm")
+
+
+def draw(
+    workflow: str | None = None,
+    *,
+    form: Literal["mermaid", "dot", "svg", "png"] = "mermaid",
+    journal: Path | str | None = None,
+) -> str | bytes:
+    """A drawing of a workflow: one by name, by the path of a table, or the one that `journal` was written with.
+
+    With a journal the path that its job took is coloured and each arrow carries its count. A PNG is bytes, all else
+    text. Raises `UnusableInput` when there is nothing to draw, or graphviz is not installed.
+    """
+    if journal is None:
+        return render(plugins.workflow(workflow or "eventservice"), plugins.held(), form)
+    engine = replay(journal).engine
+    if workflow not in (None, engine.workflow.name):
+        raise UnusableInput(f"the journal {journal} was written with the workflow {engine.workflow.name}")
+    path = PathTaken(engine.path, {(a.source, a.fact, a.target): n for a, n in engine.arrows.items()}, engine.state)
+    return render(engine.workflow, plugins.held(), form, path=path)

@@ -1,0 +1,186 @@
+"""The command line: run, check, draw, replay. Exit codes: 0 done, 1 failed, 2 unusable input, 3 stopped, all safe.
+
+Standard output is for results, standard error for progress and faults.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+import esfsm
+from esfsm import plugins
+from esfsm.core.engine import Engine
+from esfsm.core.facts import Fact
+from esfsm.drawings import draw_all
+from esfsm.errors import EsfsmError, UnusableInput
+from esfsm.inbox import Clock
+from esfsm.model.outcome import Outcome
+from esfsm.run import Watch, run_workflow
+from esfsm.views.progress import Progress
+
+__all__ = ["app", "main"]
+
+DONE, FAILED, UNUSABLE = 0, 1, 2
+
+app = typer.Typer(
+    help="The PanDA Event Service as a finite-state machine.",
+    epilog="Exit codes: 0 done, 1 failed, 2 unusable input, 3 stopped on request with all finished work safe.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class Form(StrEnum):
+    """What a drawing can be."""
+
+    MERMAID = "mermaid"
+    DOT = "dot"
+    SVG = "svg"
+    PNG = "png"
+
+
+@app.command()
+def run(
+    job: Annotated[Path, typer.Argument(help="A file with PanDA's job definition, or Harvester's.")],
+    workdir: Annotated[Path | None, typer.Option(help="Default: PanDA_Pilot-<PandaID> here.")] = None,
+    events: Annotated[int | None, typer.Option(min=1, help="Events in each input file, for the local broker.")] = None,
+    events_per_range: Annotated[int | None, typer.Option(min=1, help="Events a range, for the local broker.")] = None,
+    ranges: Annotated[Path | None, typer.Option(help="A JSON list of event ranges, as PanDA would send it.")] = None,
+    output_url: Annotated[str | None, typer.Option(help="Where outputs are stored. Default: WORKDIR/outputs.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the outcome as one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Run one job to its end. The same command again continues what was interrupted."""
+    if ranges is not None and (events is not None or events_per_range is not None):
+        raise UnusableInput("--ranges and --events contradict each other: give one of them")
+    arguments: dict[str, object] = {
+        "events": events,
+        "events_per_range": events_per_range,
+        "ranges": ranges,
+        "output_url": output_url,
+        **_assignments(set_ or []),
+    }
+    with _progress(quiet) as watch:
+        outcome = run_workflow(job, workdir=workdir, settings=arguments, config=config, watch=watch)
+    print(outcome.model_dump_json() if json else _told(outcome))
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path] | None, typer.Argument(help="Tables; default: the shipped ones.")] = None,
+) -> None:
+    """Say what is wrong with declared tables, as FILE:LINE: SENTENCE."""
+    for name in [] if files else plugins.job_workflow_names():
+        plugins.workflow(name)  # raises with all its faults
+    faults = [fault for file in files or [] for fault in esfsm.check(file)]
+    for fault in faults:
+        print(fault)
+    raise typer.Exit(UNUSABLE if faults else DONE)
+
+
+@app.command()
+def draw(
+    workflow: Annotated[str | None, typer.Argument(help="A name, or the path of a table.")] = None,
+    form: Annotated[Form, typer.Option("--format", help="svg and png need graphviz.")] = Form.MERMAID,
+    journal: Annotated[Path | None, typer.Option(help="Show the path that this job took.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Default: standard output.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Write diagrams/ for all shipped tables.")] = False,
+) -> None:
+    """Draw a workflow, or the way of a job through it."""
+    if all_:
+        tables = {**{name: plugins.workflow(name) for name in plugins.job_workflow_names()}, **plugins.held()}
+        for path in draw_all(tables, plugins.held(), Path("diagrams")):
+            print(path)
+        return
+    drawing = esfsm.draw(workflow, form=form.value, journal=journal)
+    content = drawing if isinstance(drawing, bytes) else drawing.encode()
+    if output is None:
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        output.write_bytes(content)
+    except OSError as error:
+        raise UnusableInput(f"{output}: {error.strerror}") from None
+
+
+@app.command()
+def replay(journal: Annotated[Path, typer.Argument(help="A journal.jsonl.")]) -> None:
+    """Tell the story of a journal; exit code 1 if this code would decide otherwise."""
+    print("\n".join(esfsm.replay(journal).lines()))
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command; every fault of the input is one sentence, never a traceback."""
+    try:
+        app(arguments, standalone_mode=True)
+    except EsfsmError as error:
+        print(f"esfsm: {error}", file=sys.stderr)
+        sys.exit(UNUSABLE if isinstance(error, UnusableInput) else FAILED)
+    sys.exit(DONE)
+
+
+def _assignments(given: Sequence[str]) -> dict[str, str]:
+    """`KEY=VALUE` of the command line; raises `UnusableInput` for anything else."""
+    pairs = {}
+    for text in given:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise UnusableInput(f"--set {text}: KEY=VALUE is expected")
+        pairs[key] = value
+    return pairs
+
+
+def _told(outcome: Outcome) -> str:
+    lines = [f"job {outcome.panda_id} {outcome.sentence}"]
+    lines += [f"  {copy.url}  {copy.size_bytes} bytes, adler32 {copy.adler32}" for copy in outcome.outputs]
+    return "\n".join([*lines, f"  journal: {outcome.journal}"])
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Watch | None]:
+    """A line that is written anew on a terminal, plain lines at each change of state otherwise."""
+    if quiet:
+        yield None
+        return
+    console, progress, clock = Console(stderr=True), Progress(), Clock()
+    if not console.is_terminal:
+        yield _plain(console, progress, clock)
+        return
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        shown = 0.0
+
+        def watch(_: Fact, engine: Engine) -> None:
+            nonlocal shown
+            now = clock.now()
+            if now - shown > REFRESH_S or engine.ended:
+                shown = now
+                live.update(progress.line(engine, now), refresh=True)
+
+        yield watch
+
+
+REFRESH_S = 0.1
+
+
+def _plain(console: Console, progress: Progress, clock: Clock) -> Callable[[Fact, Engine], None]:
+    said = ""
+
+    def watch(_: Fact, engine: Engine) -> None:
+        nonlocal said
+        if engine.state != said:
+            said = engine.state
+            console.print(progress.line(engine, clock.now()), highlight=False)
+
+    return watch

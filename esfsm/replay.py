@@ -1,0 +1,37 @@
+"""Replay: a journal's facts through today's code; the first decision that differs ends it."""
+
+from pathlib import Path
+
+from esfsm import plugins
+from esfsm.core.actions import Action, gist
+from esfsm.core.engine import Engine
+from esfsm.errors import ReplayDiverged, WorkflowError
+from esfsm.journal import read
+from esfsm.model.settings import Settings
+from esfsm.views.story import Story, tell
+
+__all__ = ["replay"]
+
+
+def replay(journal: Path | str) -> Story:
+    """The story that a journal tells.
+
+    Raises `UnusableJournal` when it cannot be read, `ReplayDiverged` when this code decides otherwise than the one that
+    wrote it, naming the fact, what the journal has and what this code decides.
+    """
+    header, entries = read(Path(journal))
+    engine = Engine(plugins.workflow(header.workflow), plugins.held(), Settings.model_validate(header.settings))
+
+    def compare(number: int, actions: tuple[Action, ...]) -> None:
+        expected, got = entries[number - 1].then, tuple(gist(action) for action in actions)
+        if expected is not None and expected != got:
+            raise ReplayDiverged(number, entries[number - 1].fact.name, _shown(expected), _shown(got))
+
+    try:
+        return tell(engine, (entry.fact for entry in entries), compare)
+    except WorkflowError as error:
+        raise ReplayDiverged(0, error.fact, "a fact that it could hear", str(error)) from None
+
+
+def _shown(decided: tuple[str, ...]) -> str:
+    return "; ".join(decided) or "nothing"

@@ -1,0 +1,156 @@
+"""The actions on files: stage-in, unpack, prove, pack, store, stage-out. Each returns the fact that answers it."""
+
+from pathlib import Path
+from typing import Any
+
+from esfsm import plugins
+from esfsm.core import actions as a
+from esfsm.core import facts as f
+from esfsm.errors import PilotErrorCode, TransferError
+from esfsm.model.files import FileSpec
+from esfsm.model.job import Job
+from esfsm.model.settings import Settings
+from esfsm.ports import Archiver, Storage
+
+__all__ = ["Transfers"]
+
+ARCHIVE_FORMAT = "tar"
+
+
+class Transfers:
+    """Moves the files of one job between its work directory and the storages of its settings."""
+
+    def __init__(self, job: Job, workdir: Path, settings: Settings) -> None:
+        self._job, self._workdir, self._settings = job, workdir, settings
+        output_url = settings.output_url or str(workdir / "outputs")
+        self._rses = [url.rstrip("/") for url in (output_url, settings.failover_url) if url]
+
+    def stage_in(self) -> f.Fact:
+        """All inputs, compared with what PanDA says of them."""
+        copies = []
+        for spec in self._job.in_files:
+            try:
+                copy = self._get(spec)
+            except TransferError as error:
+                return f.StageInFailed(error_code=error.pilot_error_code, why=str(error))
+            fault = _difference(spec, copy)
+            if fault:
+                (self._workdir / spec.lfn).unlink()
+                code = PilotErrorCode.GETADMISMATCH
+                return f.StageInFailed(error_code=code, why=f"{copy.url}: {fault}", corrupted=(spec.lfn,))
+            copies.append(copy)
+        return f.InputsStaged(files=tuple(copies))
+
+    def unpack_archives(self) -> f.Fact:
+        """The archives of a merge job become files, and everything that is to be merged is among them."""
+        merge = self._merge()
+        found: set[str] = set()
+        for spec in self._job.in_files:
+            if not spec.is_archive:
+                found.add(spec.lfn)
+                continue
+            try:
+                found.update(self._archiver.unpack(self._workdir / spec.lfn, self._workdir))
+            except TransferError as error:
+                code, lfn = error.pilot_error_code, spec.lfn
+                return f.MergeIncomplete(error_code=code, why=str(error), corrupted=(lfn,))
+        missing = tuple(lfn for lfn in self._job.listed_files if lfn not in found)
+        if missing:
+            return _incomplete(missing, "are in none of the archives")
+        merge.write_lists(self._job, self._workdir)
+        return f.ArchivesUnpacked(files=len(found))
+
+    def prove_merge(self) -> f.Fact:
+        """What went in is what came out."""
+        merge = self._merge()
+        proof = merge.prove(self._job, self._workdir)
+        if proof.missing:
+            return _incomplete(proof.missing, f"were not merged ({proof.by})")
+        return f.MergeProven(event_ranges=len(self._job.listed_files), by=proof.by)
+
+    def pack_outputs(self, action: a.PackOutputs) -> f.Fact:
+        """One archive, of all outputs that are still there."""
+        paths = {member.name: self._workdir / member.path for member in action.members}
+        gone = set(self._archiver.missing(paths))
+        lost = {member.event_range_id for member in action.members if member.name in gone}
+        kept = {m.name: paths[m.name] for m in action.members if m.event_range_id not in lost}
+        told_lost = tuple(i for i in dict.fromkeys(m.event_range_id for m in action.members) if i in lost)
+        if not kept:
+            return f.OutputsPacked(size_bytes=0, adler32="00000001", lost=told_lost)
+        try:
+            size_bytes, adler32 = self._archiver.pack(kept, self._workdir / action.lfn)
+        except TransferError as error:
+            return f.PackFailed(error_code=error.pilot_error_code, why=str(error))
+        except OSError as error:
+            code = PilotErrorCode.NOLOCALSPACE
+            return f.PackFailed(error_code=code, why=f"{self._workdir / action.lfn}: {error.strerror}")
+        return f.OutputsPacked(size_bytes=size_bytes, adler32=adler32, lost=told_lost)
+
+    def store_archive(self, action: a.StoreArchive) -> f.Fact:
+        """One archive to one storage; what is there then is what was packed."""
+        try:
+            stored = self._put(action.lfn, action.rse)
+        except TransferError as error:
+            return f.StoreFailed(error_code=error.pilot_error_code, why=str(error))
+        if (stored.size_bytes, stored.adler32) != (action.size_bytes, action.adler32):
+            code = PilotErrorCode.STAGEOUTFAILED
+            return f.StoreFailed(error_code=code, why=f"{action.lfn} is not the file that was packed any more")
+        return f.ArchiveStored(url=stored.url)
+
+    def stage_out(self) -> f.Fact:
+        """The outputs of a job without event ranges: each to the first storage that takes it."""
+        copies = []
+        for spec in self._job.out_files:
+            if spec.may_be_missing and not (self._workdir / spec.lfn).is_file():
+                continue
+            try:
+                copies.append(self._put_anywhere(spec.lfn))
+            except TransferError as error:
+                return f.StageOutFailed(error_code=error.pilot_error_code, why=str(error))
+        return f.OutputsStaged(files=tuple(copies))
+
+    @property
+    def _archiver(self) -> Archiver:
+        archiver: Archiver = plugins.find("archives", ARCHIVE_FORMAT)
+        return archiver
+
+    def _merge(self) -> Any:
+        return plugins.find("payloads", self._job.kind.value)
+
+    def _storage(self, url: str) -> Storage:
+        scheme, separator, _ = url.partition("://")
+        storage: Storage = plugins.find("storage", scheme if separator else "file")()
+        return storage
+
+    def _get(self, spec: FileSpec) -> f.FileCopy:
+        url = spec.url or f"{(self._settings.input_url or '.').rstrip('/')}/{spec.lfn}"
+        stored = self._storage(url).get(url, self._workdir / spec.lfn)
+        return f.FileCopy(spec.lfn, *stored)
+
+    def _put(self, lfn: str, rse: int) -> f.FileCopy:
+        url = f"{self._rses[rse]}/{lfn}"
+        return f.FileCopy(lfn, *self._storage(url).put(self._workdir / lfn, url))
+
+    def _put_anywhere(self, lfn: str) -> f.FileCopy:
+        """To the first storage, or the next one if that fails; raises what the last one said."""
+        for rse in range(len(self._rses) - 1):
+            try:
+                return self._put(lfn, rse)
+            except TransferError:
+                continue
+        return self._put(lfn, len(self._rses) - 1)
+
+
+def _difference(spec: FileSpec, copy: f.FileCopy) -> str:
+    """How a copy differs from what PanDA says; PanDA's size 0 and no checksum say nothing."""
+    if spec.size_bytes and spec.size_bytes != copy.size_bytes:
+        return f"it has {copy.size_bytes} bytes, PanDA says {spec.size_bytes}"
+    if spec.adler32 and spec.adler32 != copy.adler32:
+        return f"its adler32 is {copy.adler32}, PanDA says {spec.adler32}"
+    return ""
+
+
+def _incomplete(missing: tuple[str, ...], what: str) -> f.MergeIncomplete:
+    shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+    why = f"{len(missing)} outputs of event ranges {what}: {shown}"
+    return f.MergeIncomplete(error_code=PilotErrorCode.NOSUCHFILE, why=why, missing=missing)
