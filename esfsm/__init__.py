@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from esfsm.model.outcome import Outcome
     from esfsm.model.settings import Settings
     from esfsm.plugins import check_workflow as check
-    from esfsm.replay import replay
+    from esfsm.replayer import replay
     from esfsm.run import run_workflow
     from esfsm.views.story import Story
 

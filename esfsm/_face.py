@@ -13,7 +13,7 @@ from esfsm.model.job import Job
 from esfsm.model.outcome import Outcome
 from esfsm.model.settings import Settings
 from esfsm.plugins import check_workflow as check
-from esfsm.replay import replay
+from esfsm.replayer import replay
 from esfsm.run import run_workflow
 from esfsm.views.diagram import PathTaken
 from esfsm.views.story import Story

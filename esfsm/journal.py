@@ -1,7 +1,7 @@
 """The journal: the list of facts, append-only, one JSON object a line, a checksum in each.
 
     {"esfsm_journal":1,"run":"...","workflow":"eventservice","tables":"1a2b3c4d","job":{...},"settings":{...},"crc":"..."}
-    {"n":1,"at":1700000000.1,"fact":"job_classified","answers":1,"kind":"eventservice","why":"...","crc":"..."}
+    {"nr":1,"at":1700000000.1,"fact":"job_classified","answers":1,"kind":"eventservice","why":"...","crc":"..."}
     {"decided":1,"then":{"1":["select_executor 2"]},"crc":"..."}
 
 The first line says whose it is. Then come facts, numbered from 1, and after a group of facts what was decided because
@@ -176,7 +176,7 @@ def _as_json(value: object) -> object:
 def _told(entry: Entry) -> dict[str, Any]:
     """A fact as it is written: defaults are left out."""
     fact = entry.fact
-    told: dict[str, Any] = {"n": entry.number, "at": fact.at, "fact": fact.name}
+    told: dict[str, Any] = {"nr": entry.number, "at": fact.at, "fact": fact.name}
     for field in fields(fact):
         value = getattr(fact, field.name)
         if field.name != "at" and value != field.default:
@@ -219,9 +219,9 @@ def _entries(lines: list[dict[str, Any]], path: Path) -> list[Entry]:
     decided = 0
     for told in lines:
         if "fact" in told:
-            if told["n"] != len(entries) + 1:
+            if told["nr"] != len(entries) + 1:
                 raise UnusableJournal(path, f"fact {told['n']} stands where {len(entries) + 1} should")
-            entries.append(Entry(told["n"], _fact(told, path), None))
+            entries.append(Entry(told["nr"], _fact(told, path), None))
             continue
         for number in range(decided + 1, told["decided"] + 1):
             then = tuple(told["then"].get(str(number), ()))
@@ -237,7 +237,7 @@ def _fact(told: dict[str, Any], path: Path) -> Fact:
         raise UnusableJournal(path, f"fact {told['n']} is {name}, which this version does not know")
     if name not in _ADAPTERS:
         _ADAPTERS[name] = TypeAdapter(FACTS[name])
-    content = {key: value for key, value in told.items() if key not in ("n", "fact", "crc")}
+    content = {key: value for key, value in told.items() if key not in ("nr", "fact", "crc")}
     try:
         fact: Fact = _ADAPTERS[name].validate_python(content)
     except ValidationError as error:

@@ -113,7 +113,7 @@ def draw(directory: Path, journal: Path, merged: Path, workers: int) -> dict[str
     }
     plot_dimuon_mass(events.truth_mass.to_numpy(), events.mass.to_numpy(), paths["dimuon mass"])
     plot_timeline(esfsm.replay(journal).ranges.values(), paths["timeline"], workers)
-    paths["path taken"].write_text(esfsm.draw(journal))
+    paths["path taken"].write_text(str(esfsm.draw(journal=journal)))
     return paths
 
 
