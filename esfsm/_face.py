@@ -1,9 +1,7 @@
-"""What `import esfsm` shows, gathered: loaded when the first of it is used."""
+"""What `import esfsm` shows, gathered: loaded when the first of it is used. `esfsm.__all__` is the list."""
 
 from pathlib import Path
 from typing import Literal
-
-from loguru import logger
 
 from esfsm import plugins
 from esfsm.drawings import render
@@ -17,26 +15,6 @@ from esfsm.replayer import replay
 from esfsm.run import run_workflow
 from esfsm.views.diagram import PathTaken
 from esfsm.views.story import Story
-
-__all__ = [
-    "ESProcess",
-    "EsfsmError",
-    "Job",
-    "JournalError",
-    "Outcome",
-    "PilotErrorCode",
-    "ReplayDiverged",
-    "Settings",
-    "Story",
-    "UnusableInput",
-    "UnusableJournal",
-    "check",
-    "draw",
-    "replay",
-    "run_workflow",
-]
-
-logger.disable("esfsm")  # silent until a caller says logger.enable("esfsm")
 
 
 def draw(

@@ -31,6 +31,10 @@ THREADS = 8
 """Actions that go on at the same time beside the payload: the broker, packing, some stores."""
 
 
+END_PATIENCE_S = 15.0
+"""How long a payload may take to end when its engine ends; executors kill what SIGTERM does not end before."""
+
+
 class Performer:
     """Does what the core asks for, for one job; whatever comes of it is put into the inbox."""
 
@@ -88,6 +92,9 @@ class Performer:
         self._inbox.close()
         for running in self._running.values():
             running.stop(0.0)
+        for running in self._running.values():
+            if not running.wait(END_PATIENCE_S):
+                logger.warning("a payload did not end within {} s", END_PATIENCE_S)
         self._pool.shutdown(wait=True, cancel_futures=True)
         if "_communicator" in self.__dict__:
             self._communicator.close()
@@ -185,15 +192,18 @@ class _Hooks:
 
     def output_produced(self, event_range_id: str, paths: Sequence[str], cpu_s: float, wall_s: float) -> None:
         """What is announced and not there is a failed range, not an output."""
-        told = tuple(str(self._workdir / path) for path in paths)
+        files = [self._workdir / path for path in paths]
         try:
-            size_bytes = sum(Path(path).stat().st_size for path in told)
+            size_bytes = sum(file.stat().st_size for file in files)
         except (OSError, ValueError) as error:
             why = f"the output that the payload announced is not there: {error}"
             self._tell(
                 f.RangeErrored, event_range_id=event_range_id, error_code=PilotErrorCode.MISSINGOUTPUTFILE, why=why
             )
             return
+        told = tuple(
+            str(file.relative_to(self._workdir) if file.is_relative_to(self._workdir) else file) for file in files
+        )
         content = {"event_range_id": event_range_id, "paths": told, "size_bytes": size_bytes}
         self._tell(f.OutputProduced, **content, cpu_s=cpu_s, wall_s=wall_s)
 

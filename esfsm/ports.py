@@ -184,6 +184,10 @@ class Running(Protocol):
     def stop(self, grace_s: float) -> None:
         """Hand out nothing more, give what runs `grace_s` seconds to finish, then end it with all its children."""
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it has ended; False when it had not after `timeout_s` seconds."""
+        ...
+
 
 class Executor(Protocol):
     """Where a payload runs: on this node, on Ray, ..."""

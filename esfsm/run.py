@@ -28,6 +28,8 @@ from esfsm.perform import Performer
 
 __all__ = ["JOURNAL", "read_job", "run_workflow"]
 
+logger.disable("esfsm")  # silent until somebody says logger.enable("esfsm")
+
 JOURNAL = "journal.jsonl"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -101,9 +103,10 @@ class _Loop:
     def remember(self) -> None:
         """Tell the core all that the journal holds; what it decided then has been begun, or will be again."""
         self._engine.begin()
-        known = {entry.number: self._engine.receive(entry.fact) for entry in self._journal.entries}
-        if known:
-            self._journal.decided(max(known), known)
+        for entry in self._journal.entries:
+            decided = self._engine.receive(entry.fact)
+            if entry.then is None:
+                self._journal.decided(entry.number, {entry.number: decided})
 
     def run(self, performer: Performer, settings: Mapping[str, object]) -> None:
         """Begin the job or take it up again, and go on until it has ended."""
@@ -132,7 +135,8 @@ class _Loop:
             self._log.info("{} -> {}", entry.fact.name, self._engine.state)
             if self._watch is not None:
                 self._watch(entry.fact, self._engine)
-        self._journal.decided(entries[-1].number, decisions)
+        if any(decisions.values()):
+            self._journal.decided(entries[-1].number, decisions)
         actions = [action for decided in decisions.values() for action in decided]
         if self._sync != "never" and any(action.outside for action in actions):
             self._journal.sync()
@@ -157,14 +161,19 @@ class _Loop:
 
 
 def _settings(
-    job: Job, settings: Mapping[str, object] | Settings | None, defaults: Mapping[str, object], config: Path | None
+    job: Job, settings: Mapping[str, object] | Settings | None, defaults: Mapping[str, str], config: Path | None
 ) -> tuple[Settings, dict[str, str]]:
     """All layers on each other; `defaults` are known only here and give way to anything that was said."""
     if isinstance(settings, Settings):
         return settings, dict.fromkeys(settings.model_fields_set, "argument")
     queuedata = QueueData.read({}, job.overwrite_queuedata) if job.overwrite_queuedata else None
     given, said_by = Settings.layered(settings, queuedata, config)
-    return given.model_copy(update={key: value for key, value in defaults.items() if key not in said_by}), said_by
+    update = {key: value for key, value in defaults.items() if key not in said_by}
+    for place in ("input_url", "output_url", "failover_url"):
+        url = update.get(place, getattr(given, place))
+        if url is not None and "://" not in url:
+            update[place] = str(Path(url).absolute())  # a job may be resumed from elsewhere
+    return given.model_copy(update=update), said_by
 
 
 def _outcome(job: Job, engine: Engine, journal: Path) -> Outcome:

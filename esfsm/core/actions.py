@@ -5,13 +5,12 @@ again after a crash, under the same number: every action may be done twice witho
 `answered_by` names the facts that may come while it goes on, `ended_by` those after which none comes.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeVar, dataclass_transform
 from zlib import crc32
 
-from esfsm.core.facts import Fact
+from esfsm.core.facts import Fact, word
 from esfsm.model.event_range import EventRange
 from esfsm.model.report import JobReport, Report
 
@@ -46,7 +45,7 @@ A = TypeVar("A", bound=Action)
 def _action(cls: type[A]) -> type[A]:
     """Make it frozen and known under its name: `StageIn` is `stage_in` in the tables."""
     made = dataclass(frozen=True, slots=True, kw_only=True)(cls)
-    made.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+    made.name = word(cls)
     ACTIONS[made.name] = made
     return made
 

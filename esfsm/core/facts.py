@@ -14,7 +14,7 @@ from typing import ClassVar, TypeVar, dataclass_transform
 from esfsm.errors import PilotErrorCode
 from esfsm.model.event_range import EventRange
 
-__all__ = ["FACTS", "Fact", "FileCopy"]
+__all__ = ["FACTS", "Fact", "FileCopy", "word"]
 
 FACTS: dict[str, type["Fact"]] = {}
 """Every fact by its name in the tables and in the journal."""
@@ -36,9 +36,14 @@ F = TypeVar("F", bound=Fact)
 def _fact(cls: type[F]) -> type[F]:
     """Make it frozen and known under its name: `RangesSent` is `ranges_sent` in tables and journals."""
     made = dataclass(frozen=True, slots=True, kw_only=True)(cls)
-    made.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+    made.name = word(cls)
     FACTS[made.name] = made
     return made
+
+
+def word(cls: type) -> str:
+    """The name of a class in tables and journals: `RangesSent` is `ranges_sent`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
 
 @dataclass(frozen=True, slots=True)

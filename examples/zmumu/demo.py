@@ -114,6 +114,9 @@ def draw(directory: Path, journal: Path, merged: Path, workers: int) -> dict[str
     plot_dimuon_mass(events.truth_mass.to_numpy(), events.mass.to_numpy(), paths["dimuon mass"])
     plot_timeline(esfsm.replay(journal).ranges.values(), paths["timeline"], workers)
     paths["path taken"].write_text(str(esfsm.draw(journal=journal)))
+    if shutil.which("dot"):
+        paths["... as SVG"] = directory / "path-taken.svg"
+        paths["... as SVG"].write_text(str(esfsm.draw(journal=journal, form="svg")))
     return paths
 
 

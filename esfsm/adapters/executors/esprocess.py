@@ -25,8 +25,11 @@ QUIET_S = 0.1
 """A channel is read to the end when the payload has gone and nothing has come for this long: all that it sent
 lies in this machine's memory by then."""
 STOCK_FACTOR = 2
-"""Ranges in stock for each worker at the start; doubled whenever the payload had to wait for the broker."""
+"""Ranges in stock for each worker at least: what pilot3 reserves."""
 STOCK_LIMIT = 1024
+STOCK_S = 0.25
+"""The stock grows until it lasts so long: that is some round trips to a broker, and small beside the value of what
+a sudden end would give back unprocessed."""
 BURST = 256
 """Messages that are heard before those who wait are answered."""
 TEXT_LIMIT = 2000
@@ -66,7 +69,8 @@ class ESProcess(Thread):
         self._stock: deque[Mapping[str, Any]] = deque()
         self._asking: deque[bytes] = deque()
         self._target = STOCK_FACTOR * self._payload.cores
-        self._asked = self._fetched = self._exhausted = self._starved = False
+        self._asked = self._exhausted = False
+        self._fetched_at = 0.0
         self._stopping = self._stopped_early = False
         self._deadlines: dict[str, float] = {}
         self._cause: tuple[int, str] | None = None
@@ -214,7 +218,6 @@ class ESProcess(Thread):
                 sent.append(event_range_id)
             if self._stopping or (self._exhausted and not self._stock):
                 self._dismiss(channel)
-            self._starved = self._starved or bool(self._asking and self._fetched)
             self._need.notify_all()
         if self._hooks is not None:
             if sent:
@@ -238,7 +241,6 @@ class ESProcess(Thread):
                 with self._need:
                     self._stock.extend(event_ranges)
                     self._exhausted = not event_ranges
-                    self._fetched, self._starved = True, False
                 if self._exhausted:
                     break
                 self._wake()
@@ -252,8 +254,12 @@ class ESProcess(Thread):
             self._need.wait_for(lambda: self._stopping or (self._asked and len(self._stock) <= self._target // 2))
             if self._stopping:
                 return 0
-            if self._starved:
+            lasted_s = monotonic() - self._fetched_at
+            self._fetched_at += lasted_s
+            if lasted_s < STOCK_S:
                 self._target = min(2 * self._target, STOCK_LIMIT)
+            elif lasted_s > 4 * STOCK_S:
+                self._target = max(self._target // 2, STOCK_FACTOR * self._payload.cores)
             return self._target + len(self._asking) - len(self._stock)
 
     def _wake(self) -> None:

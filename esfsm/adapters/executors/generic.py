@@ -62,6 +62,11 @@ class _RunningEventService:
         self._process.stop(grace_s)
         self._stock.put([])
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it has ended and all that it said is told."""
+        self._process.join(timeout_s)
+        return not self._process.is_alive()
+
 
 class _RunningPlain:
     """A payload without a channel."""
@@ -86,6 +91,10 @@ class _RunningPlain:
         """End it, by force after `grace_s` seconds."""
         if self._process is not None:
             self._process.end(min(grace_s, KILL_PATIENCE_S))
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it has ended."""
+        return self._process is None or self._process.wait(timeout_s)
 
     def _ended(self, exit_code: int) -> None:
         self._hooks.payload_ended(exit_code, *meaning(exit_code))

@@ -76,6 +76,10 @@ class Process:
         self.signal(signal.SIGTERM)
         Thread(target=self._kill_after, args=(patience_s,), daemon=True).start()
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it has ended; False when it had not in time."""
+        return self._gone.wait(timeout_s)
+
     def _kill_after(self, patience_s: float) -> None:
         self._gone.wait(patience_s)
         self.signal(signal.SIGKILL)
