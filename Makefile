@@ -20,8 +20,10 @@ lint: $(VENV)/.installed ## style and type checks only
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-drawings: $(VENV)/.installed ## draw diagrams/ again from workflows/
+drawings: $(VENV)/.installed ## write again what is generated: diagrams/, tables and map in README and CONTRIBUTING
 	$(BIN)/esfsm draw --all
+	$(BIN)/python tests/test_readme.py
+	$(BIN)/python tests/test_contributing.py
 
 bench: $(VENV)/.installed ## measure speed and memory of one job with a payload that does nothing
 	$(BIN)/python benchmarks/noop.py

@@ -131,7 +131,7 @@ class Engine:
     def _book(self, fact: f.Fact, action: Action | None) -> None:
         """Remember what a fact says, wherever the job stands."""
         if isinstance(fact, f.PayloadStarted):
-            self.payload = (fact.pid, fact.started)
+            self.payload, self.exit_code = (fact.pid, fact.started), None
         elif isinstance(fact, f.PayloadFinished | f.PayloadFailed):
             self.exit_code = fact.exit_code
         elif isinstance(fact, f.JobResumed):
@@ -144,11 +144,13 @@ class Engine:
             self.outputs = fact.files or tuple(self.ranges.stageout.staged)
 
     def _resume(self, settings: Settings) -> None:
-        """No payload is alive: one that the job no longer waits for will not end any more."""
-        self.payload, self.trouble = None, NO_TROUBLE
+        """What a state asked for that the job has left will not be answered any more: nobody is alive to do so."""
+        self.payload = None
+        if self.resumable:  # an end is left; a state on the way to one keeps why it goes there
+            self.trouble, self.ranges.trouble = NO_TROUBLE, None
         self._settings = self.ranges.settings = self.ranges.stageout.settings = settings
-        for number in self._payloads():
-            if number != self._doing:
+        for number, action in tuple(self._outstanding.items()):
+            if action.for_state and (number != self._doing or self.resumable):
                 del self._outstanding[number]
 
     def _payloads(self) -> list[int]:
@@ -157,15 +159,16 @@ class Engine:
     def _move(self, fact: f.Fact) -> list[Action]:
         """Take the arrow of a fact, if the state has one; returns what leaving and entering ask for."""
         source = self.state
+        leaving = [n for n in self._payloads() if n != self._doing and isinstance(fact, f.Preempted)]
+        hurry: list[Action] = [self._ask(Stop(target=number)) for number in leaving]
         if (source, fact.name) not in self._heard:
-            return []
+            return hurry
         self._position.trigger(fact.name)
         self.arrows[Arrow(source, fact.name, self.state)] += 1
         if self.state == source:
-            again = isinstance(fact, f.Preempted)
-            return [self._ask(Stop(target=number)) for number in self._payloads() if again]
+            return hurry
         self.way.append(Step(source, fact.name, self.state, fact.at))
-        if isinstance(fact, f.Preempted) or (hasattr(fact, "error_code") and self.trouble == NO_TROUBLE):
+        if isinstance(fact, f.Preempted) or (hasattr(fact, "error_code") and not self.trouble[0]):
             self.trouble = (int(getattr(fact, "error_code", 0)), getattr(fact, "why", ""))
         left = [self._ask(Stop(target=self._doing, grace_s=self._settings.grace_s))] if self._is_doing else []
         self._flush = True
@@ -214,6 +217,8 @@ class Engine:
         """The final word about the job. A stop is no failure of an Event Service job: the rest is handed out again."""
         finished = self.state == "done" or (self.state == "stopped" and bool(self.ranges.ledger))
         error_code, why = NO_TROUBLE if finished else self.trouble
+        if not finished and not error_code:  # stopped on request
+            error_code = PilotErrorCode.KILLSIGNAL
         outputs: dict[str, dict[str, object]] = {
             copy.lfn: {"fsize": copy.size_bytes, "adler32": copy.adler32, "surl": copy.url} for copy in self.outputs
         }

@@ -70,7 +70,6 @@ class Ranges:
             case f.JobResumed():
                 self.payload_gone()
                 self._supply = _Supply(asking=self._supply.asking)
-                self.trouble = None
             case _:
                 self._hear_answer(fact, action)
 
@@ -190,10 +189,11 @@ class Ranges:
         if not isinstance(fact, f.RangesAcknowledged):
             self.stageout.failed(action.key, fact.at, *_why(fact))
             return
-        refused = frozenset(fact.refused)
-        batch = self.stageout.close(action.key, booked=len(refused) < len(action.report.event_range_ids))
-        self.ledger.step(fact.name, [i for i in batch.event_range_ids if i not in refused])
-        self.ledger.step("ranges_refused", [i for i in batch.event_range_ids if i in refused])
+        ids = action.report.event_range_ids
+        refused = frozenset(fact.refused).intersection(ids)
+        self.stageout.close(action.key, booked=len(refused) < len(ids))
+        self.ledger.step(fact.name, [i for i in ids if i not in refused])
+        self.ledger.step("ranges_refused", [i for i in ids if i in refused])
 
 
 def _why(fact: f.Fact) -> tuple[int, str]:

@@ -69,7 +69,8 @@ def _shape(workflow: Workflow) -> Iterator[Fault]:
     ending = _closure(set(workflow.ends), back)
     for name in workflow.states:
         if name not in reached:
-            yield (name,) if workflow.states[name] != State(name) else ("ends",), f"state {name} cannot be reached"
+            named_only = name in workflow.ends and workflow.states[name] == State(name)
+            yield ("ends",) if named_only else (name,), f"state {name} cannot be reached"
         elif name not in ending:
             yield (name,), f"from state {name} no end can be reached"
 

@@ -5,7 +5,7 @@ failed, into one report only. A batch goes pack -> store -> report and waits bet
 time it is.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from posixpath import basename
 
@@ -15,7 +15,7 @@ from esfsm.errors import PilotErrorCode
 from esfsm.model.report import ArchiveRecord, Report
 from esfsm.model.settings import Settings
 
-__all__ = ["Batch", "Output", "StageOut", "archive_name", "member_name", "pause_s"]
+__all__ = ["Batch", "Output", "StageOut", "archive_name", "member_names", "pause_s"]
 
 DIAG_LENGTH = 500
 """PanDA rolls a whole report back when one errorDiag is longer (seen on panda-server 0.8.1 and 1.0.4)."""
@@ -32,10 +32,17 @@ def archive_name(first: str) -> str:
     return f"EventService_premerge_{first}.tar"
 
 
-def member_name(path: str, event_range_id: str) -> str:
-    """The name inside the archive; a merge job looks for `<output LFN>.<eventRangeID>`."""
-    name = basename(path)
-    return name if name.endswith(event_range_id) else f"{name}.{event_range_id}"
+def member_names(paths: Sequence[str], event_range_id: str) -> list[str]:
+    """The names inside the archive; a merge job looks for `<output LFN>.<eventRangeID>`.
+
+    Files of one name in several directories are told apart by a number in front: none may be lost.
+    """
+    names: list[str] = []
+    for path in paths:
+        name = basename(path)
+        name = name if name.endswith(f".{event_range_id}") else f"{name}.{event_range_id}"
+        names.append(name if name not in names else f"{len(names) + 1}.{name}")
+    return names
 
 
 def pause_s(first_s: float, tries: int) -> float:
@@ -141,7 +148,9 @@ class StageOut:
     def failed(self, key: str, at: float, error_code: int, why: str) -> None:
         """A step did not succeed: another storage at once, or the same again after a pause."""
         batch = self.batches[key]
-        batch.busy, batch.error_code, batch.why = False, error_code, why
+        batch.busy = False
+        if batch.members:  # failed ranges are reported with what they failed of, not with what their report met
+            batch.error_code, batch.why = error_code, why
         if batch.todo == "store" and batch.rse < self._rses - 1:
             batch.rse += 1
             return
@@ -161,7 +170,11 @@ class StageOut:
         """Put what waits into batches, when it is enough, or time, or the end."""
         while self._outputs and (flush or self._enough() or self._late(now)):
             taken = self._take_outputs()
-            members = tuple(Member(i, member_name(p, i), p) for i, output in taken.items() for p in output.paths)
+            members = tuple(
+                Member(event_range_id, name, path)
+                for event_range_id, output in taken.items()
+                for name, path in zip(member_names(output.paths, event_range_id), output.paths, strict=True)
+            )
             key = archive_name(next(iter(taken)))
             self.batches[key] = Batch(key, tuple(taken), "pack", members)
         if self._failures and not any(
@@ -212,5 +225,6 @@ class StageOut:
         if batch.todo == "pack":
             return PackOutputs(lfn=batch.key, members=batch.members)
         assert batch.archive is not None, "to be stored before it was packed"
+        batch.rse = min(batch.rse, self._rses - 1)  # a job may be taken up again with fewer storages
         size_bytes, adler32 = batch.archive.size_bytes, batch.archive.adler32
         return StoreArchive(lfn=batch.key, rse=batch.rse, size_bytes=size_bytes, adler32=adler32)

@@ -125,7 +125,6 @@ def machine(workflow: Workflow, held: Mapping[str, "Workflow"], initial: str) ->
     for arrow in all_arrows(workflow, held):
         made.add_transition(arrow.fact, arrow.source, None if arrow.target == arrow.source else arrow.target)
     return cast(Position, model)
-    return made
 
 
 def all_arrows(workflow: Workflow, held: Mapping[str, "Workflow"]) -> Iterator[Arrow]:

@@ -1,42 +1,51 @@
 """Settings: argument > environment > queue data > file > default, and who said it.
 
 Every setting can be given as `--set NAME=VALUE`, as `ESFSM_NAME` in the environment and as a key of a TOML file.
-Some have a second name in the environment that pilots use already.
+Some have a second name that pilots use already (`PILOTS_NAMES`), and it is good in each of these places.
 """
 
+import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
-from pydantic_settings import TomlConfigSettingsSource as TomlFile
 
 from esfsm.errors import UnknownName, UnusableInput
 from esfsm.model.queuedata import GAP_S, QueueData
 
-__all__ = ["Settings"]
+__all__ = ["PILOTS_NAMES", "Settings"]
 
+PREFIX = "ESFSM_"
+PILOTS_NAMES = {
+    "PILOT_ES_EXECUTOR_TYPE": "executor_type",
+    "COMMUNICATOR_PLUGIN": "communicator",
+    "ATHENA_PROC_NUMBER": "cores",
+}
+"""What pilots and sites set already, and the setting that it is."""
 
-def _also(name: str, pilots_name: str) -> AliasChoices:
-    """A setting that pilots already know under a name of their own."""
-    return AliasChoices(name, f"ESFSM_{name.upper()}", pilots_name)
+YEAR_S = 31_536_000.0
+"""No job lives so long. Python's and ZeroMQ's clocks cannot wait much longer, and not for ever."""
+
+Seconds = Annotated[float, Field(ge=0, le=YEAR_S)]
 
 
 class Settings(BaseSettings):
     """What can be chosen; times in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(env_prefix="ESFSM_", frozen=True, extra="forbid", populate_by_name=True)
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
-    executor_type: str = Field("generic", validation_alias=_also("executor_type", "PILOT_ES_EXECUTOR_TYPE"))
+    executor_type: str = "generic"
     """Where an Event Service payload runs: generic (this node), raythena (Ray), or a plug-in's name."""
-    communicator: str = Field("local", validation_alias=_also("communicator", "COMMUNICATOR_PLUGIN"))
+    communicator: str = "local"
     """Who hands out event ranges."""
     channel: str = "zmq"
     """The wire to the payload."""
     workflow: str | None = None
     """A table of your own in place of the one that the job's kind chooses: a path, or a plug-in's name."""
-    cores: int | None = Field(None, ge=1, validation_alias=_also("cores", "ATHENA_PROC_NUMBER"))
+    cores: int | None = Field(None, ge=1)
     """Worker processes of the payload; None: the job's coreCount."""
 
     events: int | None = Field(None, ge=1)
@@ -57,12 +66,12 @@ class Settings(BaseSettings):
     failover_url: str | None = None
     """The directory to try when that one fails (activity es_failover)."""
 
-    zip_time_gap_s: float = Field(GAP_S, ge=0)
-    """An archive is packed at the latest this long after the one before (queue data: zip_time_gap)."""
+    zip_time_gap_s: Seconds = GAP_S
+    """How long an output may wait for its archive (queue data: zip_time_gap)."""
     zip_max_ranges: int = Field(100, ge=1, le=10_000)
     """An archive is packed as soon as so many outputs wait; it never holds more."""
     zip_max_bytes: int = Field(2_000_000_000, ge=1)
-    """... or as soon as they have so many bytes."""
+    """An archive is packed as soon as the outputs that wait have so many bytes."""
 
     stage_out_rounds: int = Field(3, ge=1, le=100)
     """How often all storages are tried for one archive before its ranges are reported failed."""
@@ -71,11 +80,11 @@ class Settings(BaseSettings):
     retry_pause_s: float = Field(1.0, ge=0, le=3600)
     """The pause before something is tried again; it doubles each time, up to 64 times this."""
 
-    grace_s: float = Field(60.0, ge=0)
+    grace_s: Seconds = 60.0
     """How long ranges that run may go on after a stop request."""
-    end_patience_s: float = Field(1800.0, gt=0)
+    end_patience_s: Seconds = Field(1800.0, gt=0)
     """How long a payload may live after `No more events` (pilot3: 1800)."""
-    looping_limit_s: float = Field(7200.0, gt=0)
+    looping_limit_s: Seconds = Field(7200.0, gt=0)
     """How long a payload may say nothing at all (pilot3's looping limit: 7200)."""
 
     sync: Literal["always", "effects", "never"] = "effects"
@@ -102,7 +111,7 @@ class Settings(BaseSettings):
         layers: dict[str, Mapping[str, object]] = {
             "file": cls._file(config),
             "queue data": queuedata.as_settings() if queuedata else {},
-            "environment": cls._by_name(EnvSettingsSource(cls, env_prefix="ESFSM_", env_ignore_empty=True)()),
+            "environment": cls._environment(),
             "argument": cls._by_name(arguments or {}),
         }
         said: dict[str, object] = {}
@@ -116,30 +125,35 @@ class Settings(BaseSettings):
             return cls.model_validate(said), said_by
         except ValidationError as error:
             first = error.errors()[0]
-            name = cls._name(str(first["loc"][0]))
-            who = said_by.get(name, "default")
-            raise UnusableInput(f"setting {name} ({who}): {first['msg']}") from None
-
-    @classmethod
-    def _name(cls, key: str) -> str:
-        """The field behind a key that may be one of its aliases."""
-        for name, field in cls.model_fields.items():
-            alias = field.validation_alias
-            if isinstance(alias, AliasChoices) and key in alias.choices:
-                return name
-        return key
+            name = str(first["loc"][0])
+            raise UnusableInput(f"setting {name} ({said_by[name]}): {first['msg']}") from None
 
     @classmethod
     def _by_name(cls, layer: Mapping[str, object]) -> dict[str, object]:
-        return {cls._name(key): value for key, value in layer.items() if value is not None}
+        return {PILOTS_NAMES.get(key, key): value for key, value in layer.items() if value is not None}
+
+    @classmethod
+    def _environment(cls) -> dict[str, object]:
+        """What the variables say, empty ones nothing; our name of a setting wins over the pilots'."""
+        variables = EnvSettingsSource(cls, case_sensitive=True, env_ignore_empty=True).env_vars
+        ours = {f"{PREFIX}{name.upper()}": name for name in cls.model_fields}
+        for variable in variables:
+            if variable.startswith(PREFIX) and variable not in ours:
+                raise UnknownName("setting", variable, sorted(ours))
+        pilots = {variable: variables[variable] for variable in PILOTS_NAMES if variable in variables}
+        # Sites set 0 where there are to be no worker processes; pilots run on, with that and with no number at all.
+        if not re.fullmatch("0*[1-9][0-9]{0,8}", pilots.get("ATHENA_PROC_NUMBER") or ""):
+            pilots.pop("ATHENA_PROC_NUMBER", None)
+        said = {name: variables[variable] for variable, name in ours.items() if variable in variables}
+        return {**cls._by_name(pilots), **said}
 
     @classmethod
     def _file(cls, config: Path | None) -> dict[str, object]:
         if config is None:
             return {}
-        if not config.is_file():
-            raise UnusableInput(f"configuration file {config}: there is no such file")
         try:
-            return cls._by_name(TomlFile(cls, toml_file=config)())
-        except ValueError as error:  # tomllib's error is one
+            return cls._by_name(tomllib.loads(config.read_text()))
+        except OSError as error:
+            raise UnusableInput(f"configuration file {config}: {error.strerror}") from None
+        except ValueError as error:  # no UTF-8, or no TOML
             raise UnusableInput(f"configuration file {config}: {error}") from None

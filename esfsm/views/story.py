@@ -4,7 +4,7 @@ Times of a story are seconds since its first fact.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from esfsm.core import facts as f
 from esfsm.core.actions import Action, PackOutputs, ReportRanges, StoreArchive
@@ -89,11 +89,9 @@ def _note(story: Story, fact: f.Fact, action: Action | None, at_s: float) -> Non
             _stamp(story, [i for i in action.report.event_range_ids if i not in refused], "acknowledged_s", at_s)
 
 
-_TIMES = frozenset(time.name for time in fields(RangeStory)) - {"event_range_id"}
-
-
 def _stamp(story: Story, event_range_ids: Iterable[str], what: str, at_s: float) -> None:
-    assert what in _TIMES, what
+    """The first time stands; but a range that was sent twice ran where it was produced."""
     for event_range_id in event_range_ids:
-        if event_range_id in story.ranges:
-            setattr(story.ranges[event_range_id], what, at_s)
+        told = story.ranges.get(event_range_id)
+        if told is not None and (getattr(told, what) is None or (what == "sent_s" and told.produced_s is None)):
+            setattr(told, what, at_s)

@@ -66,7 +66,7 @@ def main(directory: Path) -> int:
     )
     archives = [output for output in es.outcome.outputs if output.lfn.startswith("EventService_premerge_")]
     ranges = esfsm.replay(es.outcome.journal).ranges.values()
-    finished = [one.event_range_id for one in ranges if one.acknowledged_s is not None]
+    finished = [one.event_range_id for one in ranges if one.stored_s is not None]
     merge_file = directory / "merge-job.json"
     merge_file.write_text(json.dumps(merge_job(es_job, archives, finished), indent=2))
     merge = run(

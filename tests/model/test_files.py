@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esfsm.errors import UnreadableJob
-from esfsm.model.files import FileSpec, input_files, output_files, written_files
+from esfsm.model.files import FileSpec, input_files, listed_files, output_files, written_files
 
 BAD_NAMES = ["..", ".", "../A", "/etc/passwd", "a/b", "a\0b", "a\nb", "a\rb", "a\tb", "a\x7fb", "a\u2028b", "x" * 256]
 
@@ -340,6 +340,15 @@ def test_quotations_stay_whole(job_pars: str) -> None:
 def test_only_the_whole_auto_configuration_is_deleted() -> None:
     _, job_pars = written_files("A:f", "--autoConfiguration=everythingElse --my--autoConfiguration=everything")
     assert job_pars == "--autoConfiguration=everythingElse --my--autoConfiguration=everything"
+
+
+def test_lists_are_read_by_name_in_their_order() -> None:
+    assert list(listed_files("B:z,a,a^A:q").items()) == [("B", ("z", "a", "a")), ("A", ("q",))]
+
+
+@pytest.mark.parametrize("nothing", ["", "NULL"])
+def test_nothing_to_write_lists_nothing(nothing: str) -> None:
+    assert listed_files(nothing) == {}
 
 
 @pytest.mark.parametrize("groups", ["A", "A:f:g", "A:f^", "^A:f", "A:f^B", "A:f^^B:g"])

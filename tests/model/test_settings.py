@@ -1,23 +1,18 @@
 """Argument > environment > queue data > file > default, and who said it."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from esfsm.errors import UnknownName, UnusableInput
 from esfsm.model.queuedata import QueueData
-from esfsm.model.settings import Settings
-
-PILOTS_NAMES = {
-    "executor_type": ("PILOT_ES_EXECUTOR_TYPE", "raythena"),
-    "communicator": ("COMMUNICATOR_PLUGIN", "panda"),
-    "cores": ("ATHENA_PROC_NUMBER", "4"),
-}
+from esfsm.model.settings import PILOTS_NAMES, Settings
 
 
 @pytest.fixture(autouse=True)
 def _nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*(f"ESFSM_{name.upper()}" for name in Settings.model_fields), *dict(PILOTS_NAMES.values())):
+    for name in (*(f"ESFSM_{name.upper()}" for name in Settings.model_fields), *PILOTS_NAMES):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -47,20 +42,22 @@ def test_each_layer_wins_over_the_ones_below(tmp_path: Path, monkeypatch: pytest
     assert said_by == {"zip_time_gap_s": "argument", "executor_type": "queue data", "retry_pause_s": "file"}
 
 
-@pytest.mark.parametrize(("name", "pilots"), PILOTS_NAMES.items())
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("PILOT_ES_EXECUTOR_TYPE", "raythena"), ("COMMUNICATOR_PLUGIN", "panda"), ("ATHENA_PROC_NUMBER", 4)],
+)
 def test_a_name_that_pilots_know_works_in_every_layer(
-    name: str, pilots: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    key: str, value: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key, value = pilots
-    expected = getattr(Settings(**{key: value}), name)
-    assert expected != getattr(Settings(), name)
-    layered = Settings.layered(config=config(tmp_path, f"{key} = '{value}'\n"))
-    assert (getattr(layered[0], name), layered[1]) == (expected, {name: "file"})
-    layered = Settings.layered({key: value})
-    assert (getattr(layered[0], name), layered[1]) == (expected, {name: "argument"})
-    monkeypatch.setenv(key, value)
-    layered = Settings.layered()
-    assert (getattr(layered[0], name), layered[1]) == (expected, {name: "environment"})
+    name = PILOTS_NAMES[key]
+    for settings, said_by, who in (
+        (*Settings.layered(config=config(tmp_path, f"{key} = {value!r}\n")), "file"),
+        (*Settings.layered({key: value}), "argument"),
+    ):
+        assert (getattr(settings, name), said_by) == (value, {name: who})
+    monkeypatch.setenv(key, str(value))
+    settings, said_by = Settings.layered()
+    assert (getattr(settings, name), said_by) == (value, {name: "environment"})
 
 
 def test_our_own_name_wins_over_the_pilots(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,20 +93,68 @@ def test_a_value_that_cannot_be_used_names_its_setting_and_who_said_it(
         Settings.layered()
 
 
-def test_a_value_under_the_pilots_name_is_refused_under_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ATHENA_PROC_NUMBER", "x")
-    with pytest.raises(UnusableInput, match=r"setting cores \(environment\): "):
+@pytest.mark.parametrize("value", ["0", "00", "-1", "1.5", "x", " ", "1" * 5000])
+def test_a_number_of_processes_that_is_none_says_nothing(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATHENA_PROC_NUMBER", value)
+    settings, said_by = Settings.layered()
+    assert (settings.cores, said_by) == (None, {})
+
+
+def test_a_number_of_processes_that_somebody_gives_us_is_read_strictly() -> None:
+    with pytest.raises(UnusableInput, match=r"setting cores \(argument\): "):
+        Settings.layered({"ATHENA_PROC_NUMBER": 0})
+
+
+@pytest.mark.parametrize("variable", ["ESFSM_CORE", "ESFSM_", "ESFSM_cores", "ESFSM_ZIP_TIME_GAP"])
+def test_a_variable_of_ours_that_is_misspelt_is_refused(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(UnknownName, match=f"there is no setting '{variable}'; known are: .*ESFSM_CORES, "):
         Settings.layered()
 
 
+@pytest.mark.parametrize("variable", ["CORES", "cores", "COMMUNICATOR", "esfsm_cores"])
+def test_a_variable_of_somebody_else_says_nothing(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "7")
+    assert Settings.layered() == (Settings(), {})
+
+
+@pytest.mark.parametrize("name", ["zip_time_gap_s", "retry_pause_s", "grace_s", "end_patience_s", "looping_limit_s"])
+@pytest.mark.parametrize("value", ["inf", "nan", "-inf", 1e12])
+def test_a_time_that_nobody_can_wait_for_is_refused(name: str, value: object) -> None:
+    with pytest.raises(UnusableInput, match=rf"setting {name} \(argument\): "):
+        Settings.layered({name: value})
+
+
+def test_an_endless_gap_of_a_queue_is_refused() -> None:
+    with pytest.raises(UnusableInput, match=r"setting zip_time_gap_s \(queue data\): "):
+        Settings.layered(queuedata=QueueData.read({}, {"zip_time_gap": float("inf")}))
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnusableInput, match="there is no such file"):
+    with pytest.raises(UnusableInput, match=r"configuration file .*none\.toml: No such file or directory"):
         Settings.layered(config=tmp_path / "none.toml")
 
 
-def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnusableInput, match=r"configuration file .*esfsm\.toml: "):
-        Settings.layered(config=config(tmp_path, "cores = [1\n"))
+def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UnusableInput, match=r"configuration file .*: Is a directory"):
+        Settings.layered(config=tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
+    path = config(tmp_path, "cores = 1\n")
+    path.chmod(0)
+    with pytest.raises(UnusableInput, match=r"configuration file .*esfsm\.toml: Permission denied"):
+        Settings.layered(config=path)
+
+
+@pytest.mark.parametrize("content", [b"cores = [1\n", b"# \xff\n"])
+def test_a_file_that_is_not_toml_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "esfsm.toml"
+    path.write_bytes(content)
+    with pytest.raises(UnusableInput, match=r"configuration file .*esfsm\.toml: ") as refusal:
+        Settings.layered(config=path)
+    assert "\n" not in str(refusal.value)
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -1,0 +1,127 @@
+"""A job that is taken up again, after a crash or from an end: it goes on, and nothing is forgotten or done twice."""
+
+import pytest
+
+from esfsm.core import facts as f
+from esfsm.core.actions import gist
+
+from .worlds import TABLES, Teller, names, produced
+
+PREEMPTED = f.Preempted(why="a stop was asked for by SIGTERM")
+FAILED = f.PayloadFailed(exit_code=65, error_code=1305, why="exit code 65")
+
+
+def to(state: str) -> Teller:
+    """An Event Service job in this state, with a result that was announced where it has a payload."""
+    job = Teller(stage_out_rounds=1)
+    if state in ("received", "classified", "executor-selected"):
+        before = ["received", "classified", "executor-selected"].index(state)
+        job.goes_well(*["classify_job", "select_executor"][:before])
+    else:
+        job.running("r1", "r2")
+        job.says(produced("r1"))
+        if state == "stopping":
+            job.tell(PREEMPTED)
+        elif state != "es-running":
+            job.says(f.PayloadFinished() if state == "staging-out" else FAILED)
+    assert job.state == state
+    return job
+
+
+ON_THE_WAY = [state for state in TABLES["eventservice"].states if state not in TABLES["eventservice"].ends]
+
+
+@pytest.mark.parametrize("state", ON_THE_WAY)
+def test_after_a_crash_the_job_goes_on_where_it_was_and_does_again_what_was_not_answered(state):
+    before = to(state)
+    job = before.resumed()
+    assert job.state == state
+    again = [a for a in before.engine.outstanding() if not (a.name == "run_es_payload" and state == "stopping")]
+    assert job.engine.outstanding()[: len(again)] == tuple(again)
+    if state in ("received", "classified", "executor-selected"):
+        return
+    assert "r2" in job.ledger.waiting("granted")
+    assert job.drained().state == {"es-running": "done", "staging-out": "done", "stopping": "stopped"}.get(
+        state, "failed"
+    )
+    assert job.ledger.counts() == {"finished": 1, "released": 1}
+
+
+@pytest.mark.parametrize(("state", "code"), [("stopping", 0), ("salvaging", 1305)])
+def test_a_crash_does_not_make_a_job_forget_why_it_ends(state, code):
+    job = to(state).resumed().drained()
+    assert job.engine.trouble[0] == code
+    assert job.engine.trouble[1]
+
+
+def test_a_crash_does_not_make_a_job_forget_that_its_stage_out_failed():
+    job = to("staging-out")
+    job.answer("pack_outputs", f.PackFailed(error_code=1098, why="no space left"))
+    job.ring_until("note")
+    while job.waits_for()[0] == "note":
+        job.note()
+    assert job.resumed().drained().state == "failed"
+
+
+def test_what_ran_inside_a_payload_that_did_not_survive_runs_again():
+    job = to("es-running").resumed()
+    assert job.engine.payload is None
+    assert job.says(f.PayloadStarted(pid=18, started=43)) == ()
+    (stock,) = (action for action in job.says(f.RangesWanted(n=3)) if action.name == "stock_ranges")
+    assert [r.event_range_id for r in stock.event_ranges] == ["r2"]
+
+
+@pytest.mark.parametrize("end", ["stopped", "failed"])
+def test_a_job_that_was_stopped_or_failed_begins_again_and_keeps_what_is_finished(end):
+    job = to({"stopped": "stopping", "failed": "salvaging"}[end]).drained().resumed()
+    assert (job.state, job.engine.trouble) == ("received", (0, ""))
+    assert job.waits_for() == ["classify_job"]
+    job.running("r3")
+    job.says(produced("r3"), f.PayloadFinished())
+    job.drained()
+    assert (job.state, job.ledger.counts()) == ("done", {"finished": 2, "released": 1})
+    assert len(job.engine.outputs) == 2
+
+
+def test_what_the_life_before_stopped_is_not_begun_again():
+    job = to("executor-selected")
+    job.tell(PREEMPTED)
+    job.answer("report_job", f.JobReported())
+    assert job.waits_for() == ["stage_in"]
+    assert job.resumed().waits_for() == ["classify_job"]
+
+
+def test_an_end_that_was_not_reported_is_not_reported_once_the_job_is_taken_up_again():
+    job = Teller()
+    job.answer("classify_job", f.JobRefused(why="no transformation"))
+    assert job.resumed().waits_for() == ["classify_job"]
+
+
+def test_a_plain_job_that_is_resumed_while_its_payload_was_ending_begins_again_without_it():
+    job = Teller("generic")
+    job.goes_well("classify_job", "select_executor", "stage_in")
+    job.tell(PREEMPTED)
+    job.answer("report_job", f.JobReported())
+    resumed = job.resumed()
+    assert (resumed.state, resumed.waits_for()) == ("received", ["classify_job"])
+
+
+def test_a_job_that_is_resumed_goes_by_the_new_settings():
+    job = to("executor-selected").resumed(grace_s=3.0, zip_max_ranges=1)
+    assert job.tell(PREEMPTED)[0].grace_s == 3.0
+    assert job.engine.ranges.stageout.settings.zip_max_ranges == 1
+
+
+def test_the_same_facts_lead_to_the_same_actions():
+    job = to("salvaging").drained()
+    twin = Teller(stage_out_rounds=1)
+    for fact, decided in zip(job.facts, job.decisions, strict=True):
+        assert tuple(gist(action) for action in twin.engine.receive(fact)) == decided
+    assert twin.engine.way == job.engine.way
+
+
+def test_a_clock_that_goes_back_does_not_turn_the_time_of_the_job_back():
+    job = Teller(zip_time_gap_s=50).running("r1")
+    job.says(f.MessageUnreadable(text="?", why="no AthenaMP"))
+    job.now -= 100
+    assert names(job.says(produced("r1"))) == ["pack_outputs"]

@@ -1,0 +1,158 @@
+"""Stops, limits and failures: what is made before is salvaged, and the server is told why."""
+
+import pytest
+
+from esfsm.core import facts as f
+from esfsm.core.workflow import Workflow
+
+from .worlds import JOBS, TABLES, Teller, names, produced
+
+PREEMPTED = f.Preempted(why="a stop was asked for by SIGTERM")
+FAILED = f.PayloadFailed(exit_code=65, error_code=1305, why="exit code 65")
+
+
+@pytest.mark.parametrize("workflow", JOBS)
+def test_a_stop_is_heard_in_every_state(workflow):
+    table = TABLES[workflow]
+    on_the_way_out = {"stopping", "staging-out", "salvaging"} if workflow == "eventservice" else set()
+    for state in set(table.states) - set(table.ends):
+        assert table.next(state, "preempted") in {"stopped", *on_the_way_out}
+
+
+@pytest.mark.parametrize("before", [[], ["classify_job"], ["classify_job", "select_executor"]], ids=len)
+def test_a_stop_before_the_payload_ends_what_goes_on_and_the_job(before):
+    job = Teller().goes_well(*before)
+    target = job.engine.outstanding()[0].number
+    stop, report = job.tell(PREEMPTED)
+    assert (stop.target, stop.grace_s, report.name) == (target, 60.0, "report_job")
+    assert (job.state, job.engine.trouble) == ("stopped", (0, PREEMPTED.why))
+    job.answer("report_job", f.JobReported())
+    assert job.engine.ended
+    assert job.engine.resumable
+
+
+def test_a_stop_gives_the_payload_grace_and_packs_what_there_is():
+    job = Teller(grace_s=7.0).produced("r1")
+    stop, pack = job.tell(PREEMPTED)
+    assert (stop.target, stop.grace_s, pack.name) == (job.asked("run_es_payload").number, 7.0, "pack_outputs")
+    assert job.state == "stopping"
+    assert not job.engine.ended
+
+
+def test_a_second_stop_gives_no_more_grace():
+    job = Teller().running("r1")
+    job.tell(PREEMPTED)
+    (stop,) = job.tell(PREEMPTED)
+    assert (stop.name, stop.target, stop.grace_s) == ("stop", job.asked("run_es_payload").number, 0.0)
+    assert job.state == "stopping"
+
+
+@pytest.mark.parametrize("state", ["staging-out", "salvaging", "stopping"])
+def test_a_stop_of_a_job_on_its_way_out_changes_nothing_when_no_payload_is_left(state):
+    job = Teller().produced("r1")
+    if state == "stopping":
+        job.tell(PREEMPTED)
+    job.says(FAILED if state == "salvaging" else f.PayloadFinished())
+    assert job.state == state
+    assert job.tell(PREEMPTED) == ()
+    assert job.state == state
+
+
+def test_a_stop_is_no_failure_of_an_event_service_job():
+    job = Teller().produced("r1")
+    job.tell(PREEMPTED)
+    job.drained()
+    assert (job.state, job.ledger.counts()) == ("stopped", {"finished": 1})
+    report = job.report
+    assert (report.state, report.error_code, report.error_diag, report.events) == ("finished", 0, "", 10)
+
+
+def test_a_stop_of_a_plain_job_is_a_failure_for_the_server():
+    job = Teller("generic").tell(PREEMPTED)
+    assert (job[-1].report.state, job[-1].report.error_diag) == ("failed", PREEMPTED.why)
+
+
+def test_a_job_without_ranges_that_is_stopped_waits_for_its_payload():
+    job = Teller("generic")
+    job.goes_well("classify_job", "select_executor", "stage_in")
+    assert names(job.tell(PREEMPTED)) == ["stop", "report_job"]
+    job.answer("report_job", f.JobReported())
+    assert not job.engine.ended
+    job.answer("run_payload", FAILED)
+    assert (job.state, job.engine.ended, job.engine.exit_code) == ("stopped", True, 65)
+
+
+def test_a_second_stop_gives_no_more_grace_to_a_plain_job_either():
+    job = Teller("generic")
+    job.goes_well("classify_job", "select_executor", "stage_in")
+    job.tell(PREEMPTED)
+    assert names(job.tell(PREEMPTED)) == ["stop"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code"),
+    [
+        (FAILED, 1305),
+        (f.ActionBroke(why="nobody foresaw it"), 1301),
+        (f.LimitExceeded(error_code=1150, why="loops"), 1150),
+    ],
+)
+def test_what_was_made_before_the_payload_failed_is_salvaged(trouble, code):
+    job = Teller().running("r1", "r2", "r3")
+    job.says(produced("r1"))
+    if isinstance(trouble, f.LimitExceeded):
+        assert names(job.tell(trouble))[0] == "stop"
+    else:
+        job.says(trouble)
+    assert job.state == "salvaging"
+    job.drained()
+    assert (job.state, job.engine.trouble[0]) == ("failed", code)
+    assert job.ledger.counts() == {"finished": 1, "released": 2}
+    report = job.report
+    assert (report.state, report.error_code, report.events) == ("failed", code, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "fact"),
+    [
+        ("classify_job", f.JobRefused(why="no transformation")),
+        ("classify_job", f.ActionBroke(error_code=1319, why="nobody foresaw it")),
+    ],
+)
+def test_a_job_that_fails_is_reported_with_the_reason(name, fact):
+    job = Teller()
+    (report,) = job.answer(name, fact)
+    assert (report.report.state, report.report.error_code, report.report.error_diag) == ("failed", 1319, fact.why)
+
+
+def test_a_reason_is_cut_to_what_the_server_takes():
+    (report,) = Teller().answer("classify_job", f.JobRefused(why="x" * 1000))
+    assert len(report.report.error_diag) == 500
+
+
+def test_a_stop_whose_stage_out_fails_is_reported_with_an_error_code():
+    job = Teller(stage_out_rounds=1).produced("r1")
+    job.tell(PREEMPTED)
+    job.answer("pack_outputs", f.PackFailed(error_code=1098, why="no space left"))
+    job.ring_until("note")
+    job.drained()
+    assert (job.state, job.engine.trouble[0]) == ("failed", 1098)
+
+
+def test_a_report_of_the_job_that_breaks_ends_it_all_the_same():
+    job = Teller("generic")
+    job.answer("classify_job", f.JobRefused(why="no transformation"))
+    job.answer("report_job", f.ActionBroke(why="nobody foresaw it"))
+    assert (job.state, job.engine.ended) == ("failed", True)
+
+
+def test_a_state_that_does_nothing_waits_for_a_fact_of_somebody_else():
+    table = Workflow.parse(
+        'title = "t"\nstarts = "idle"\nends = ["over"]\n[idle]\non.preempted = "over"\non.limit_exceeded = "idle"\n',
+        "t",
+    )
+    job = Teller(table)
+    assert job.begun == ()
+    assert job.tell(f.LimitExceeded(error_code=1, why="")) == ()
+    assert job.tell(PREEMPTED) == ()
+    assert (job.state, job.engine.ended, job.engine.resumable) == ("over", True, False)

@@ -1,0 +1,256 @@
+"""Which outputs go into which archive, when, to which storage, and what is reported."""
+
+import pytest
+
+from esfsm.core.actions import Member, Note, PackOutputs, ReportRanges, StoreArchive
+from esfsm.core.facts import ArchiveRefused, FileCopy, OutputsPacked, RangesRefused
+from esfsm.core.stageout import DIAG_LENGTH, REPORT_SIZE, Output, StageOut, archive_name, member_names, pause_s
+from esfsm.errors import PilotErrorCode
+from esfsm.model.report import ArchiveRecord, Report
+from esfsm.model.settings import Settings
+
+PACKED = OutputsPacked(size_bytes=1000, adler32="0badcafe")
+T = 100.0
+
+
+def stageout_with(*ids: str, at: float = T, size_bytes: int = 10, **settings: object) -> StageOut:
+    stageout = StageOut(Settings(**{"zip_time_gap_s": 60.0, **settings}))
+    for event_range_id in ids:
+        stageout.add(event_range_id, Output((f"/w/HITS.{event_range_id}",), size_bytes, at))
+    return stageout
+
+
+def due(stageout: StageOut, now: float = T, flush: bool = False) -> list:
+    return list(stageout.due(now, flush))
+
+
+def packed(*ids: str, **settings: object) -> tuple[StageOut, str]:
+    """These are in an archive, of this name, and its first store is asked for."""
+    stageout = stageout_with(*ids, **settings)
+    (pack,) = due(stageout, flush=True)
+    stageout.packed(pack.lfn, PACKED)
+    due(stageout)
+    return stageout, pack.lfn
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/w/HITS.root.1-2-3-4-5", "HITS.root.1-2-3-4-5"),
+        ("/w/HITS.root", "HITS.root.1-2-3-4-5"),
+        ("HITS.root.1-2-3-4-6", "HITS.root.1-2-3-4-6.1-2-3-4-5"),
+        ("HITS.11-2-3-4-5", "HITS.11-2-3-4-5.1-2-3-4-5"),
+    ],
+)
+def test_a_member_is_named_as_a_merge_job_looks_for_it(path, name):
+    assert member_names([path], "1-2-3-4-5") == [name]
+
+
+def test_an_archive_is_named_after_its_first_range():
+    assert archive_name("1-2-3-4-5") == "EventService_premerge_1-2-3-4-5.tar"
+
+
+@pytest.mark.parametrize(("tries", "pause"), [(1, 0.5), (2, 1.0), (3, 2.0), (7, 32.0), (8, 32.0), (99, 32.0)])
+def test_a_pause_doubles_up_to_64_times_the_first(tries, pause):
+    assert pause_s(0.5, tries) == pause
+
+
+def test_an_output_waits_while_there_are_few_and_it_is_early():
+    stageout = stageout_with("r1", "r2", zip_max_ranges=3)
+    assert due(stageout, now=T + 59.9) == []
+    assert stageout.alarm() == T + 60
+
+
+def test_nothing_to_store_needs_no_alarm():
+    assert stageout_with().alarm() is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "now", "flush"),
+    [
+        ({"zip_max_ranges": 2}, T, False),
+        ({"zip_max_bytes": 20}, T, False),
+        ({}, T + 60, False),
+        ({}, T, True),
+    ],
+    ids=["count", "bytes", "time", "end"],
+)
+def test_outputs_are_packed_when_there_are_enough_of_them_or_it_is_time_or_the_end(settings, now, flush):
+    stageout = stageout_with("r1", "r2", **settings)
+    members = (Member("r1", "HITS.r1", "/w/HITS.r1"), Member("r2", "HITS.r2", "/w/HITS.r2"))
+    assert due(stageout, now, flush) == [PackOutputs(lfn="EventService_premerge_r1.tar", members=members)]
+    assert due(stageout, now, flush) == [], "it is being packed"
+    assert stageout.alarm() is None
+
+
+@pytest.mark.parametrize("settings", [{"zip_max_ranges": 2}, {"zip_max_bytes": 15}])
+def test_an_archive_holds_no_more_than_it_may_and_what_is_over_waits_for_the_next(settings):
+    stageout = stageout_with("r1", "r2", "r3", "r4", "r5", **settings)
+    packs = due(stageout)
+    assert [[m.event_range_id for m in pack.members] for pack in packs] == [["r1", "r2"], ["r3", "r4"]]
+    (rest,) = due(stageout, flush=True)
+    assert rest.lfn == archive_name("r5")
+
+
+def test_one_output_that_is_larger_than_an_archive_may_be_has_one_for_itself():
+    packs = due(stageout_with("r1", "r2", size_bytes=50, zip_max_bytes=15))
+    assert [len(pack.members) for pack in packs] == [1, 1]
+
+
+def test_all_files_of_a_range_go_into_the_same_archive():
+    stageout = stageout_with(zip_max_ranges=1)
+    stageout.add("r1", Output(("/w/HITS", "/w/log"), 10, T))
+    (pack,) = due(stageout)
+    assert pack.members == (Member("r1", "HITS.r1", "/w/HITS"), Member("r1", "log.r1", "/w/log"))
+
+
+def test_what_is_packed_is_stored_what_is_stored_is_reported_and_what_is_booked_is_staged():
+    stageout = stageout_with("r1", "r2")
+    (pack,) = due(stageout, flush=True)
+    stageout.packed(pack.lfn, PACKED)
+    assert due(stageout) == [StoreArchive(lfn=pack.lfn, size_bytes=1000, adler32="0badcafe")]
+    stageout.stored(pack.lfn, "file:///out/a.tar")
+    record = ArchiveRecord(pack.lfn, 1000, "0badcafe", rse_id=1)
+    assert due(stageout) == [ReportRanges(key=pack.lfn, report=Report(("r1", "r2"), archive=record))]
+    assert stageout.close(pack.lfn, booked=True).event_range_ids == ("r1", "r2")
+    assert stageout.staged == [FileCopy(pack.lfn, 1000, "0badcafe", "file:///out/a.tar")]
+    assert due(stageout) == []
+
+
+def test_an_archive_that_nobody_booked_is_not_staged():
+    stageout, lfn = packed("r1")
+    stageout.stored(lfn, "file:///out/a.tar")
+    stageout.close(lfn, booked=False)
+    assert stageout.staged == []
+
+
+def test_a_range_whose_output_was_lost_is_neither_stored_nor_reported_with_the_archive():
+    stageout = stageout_with("r1", "r2")
+    (pack,) = due(stageout, flush=True)
+    stageout.packed(pack.lfn, OutputsPacked(size_bytes=500, adler32="0badcafe", lost=("r1",)))
+    due(stageout)
+    stageout.stored(pack.lfn, "file:///out/a.tar")
+    (report,) = due(stageout)
+    assert report.report.event_range_ids == ("r2",)
+    assert report.report.archive.lfn == archive_name("r1"), "the name was given before"
+
+
+def test_an_archive_of_lost_outputs_only_is_forgotten():
+    stageout = stageout_with("r1")
+    (pack,) = due(stageout, flush=True)
+    stageout.packed(pack.lfn, OutputsPacked(size_bytes=0, adler32="00000001", lost=("r1",)))
+    assert due(stageout) == []
+    assert stageout.batches == {}
+
+
+def test_the_next_storage_is_tried_at_once_and_then_the_first_after_a_pause():
+    stageout, lfn = packed("r1", failover_url="file:///failover")
+    stageout.failed(lfn, T, 1137, "down")
+    assert [action.rse for action in due(stageout)] == [1]
+    stageout.failed(lfn, T, 1137, "down, too")
+    assert due(stageout, now=T + 0.9) == []
+    assert stageout.alarm() == T + 1
+    assert [action.rse for action in due(stageout, now=T + 1)] == [0]
+
+
+def test_the_storage_that_took_an_archive_is_the_one_that_is_reported():
+    stageout, lfn = packed("r1", failover_url="file:///failover")
+    stageout.failed(lfn, T, 1137, "down")
+    due(stageout)
+    stageout.stored(lfn, "file:///failover/a.tar")
+    (report,) = due(stageout)
+    assert report.report.archive.rse_id == 2
+
+
+def test_an_archive_that_no_storage_takes_often_enough_is_refused_with_the_last_reason():
+    stageout, lfn = packed("r1", stage_out_rounds=2, retry_pause_s=0)
+    stageout.failed(lfn, T, 1137, "down")
+    assert [action.name for action in due(stageout)] == ["store_archive"]
+    stageout.failed(lfn, T, 1138, "down still")
+    assert due(stageout) == [Note(fact=ArchiveRefused(lfn=lfn, error_code=1138, why="down still"))]
+
+
+def test_an_archive_that_cannot_be_made_is_refused_for_a_reason_even_if_nobody_gave_one():
+    stageout = stageout_with("r1", stage_out_rounds=1, retry_pause_s=0)
+    (pack,) = due(stageout, flush=True)
+    stageout.failed(pack.lfn, T, 0, "")
+    assert due(stageout) == [Note(fact=ArchiveRefused(lfn=pack.lfn, error_code=PilotErrorCode.STAGEOUTFAILED, why=""))]
+
+
+def test_a_report_is_repeated_after_doubled_pauses_and_given_up_at_last():
+    stageout, lfn = packed("r1", report_attempts=3)
+    stageout.stored(lfn, "file:///out/a.tar")
+    (first,) = due(stageout)
+    now = T
+    for pause in (1, 2):
+        stageout.failed(lfn, now, 0, "timeout")
+        assert stageout.alarm() == now + pause
+        now += pause
+        assert due(stageout, now) == [first]
+    stageout.failed(lfn, now, 0, "timeout")
+    why = "no answer to 3 reports: timeout"
+    assert due(stageout, now + 4) == [Note(fact=RangesRefused(key=lfn, why=why))]
+
+
+def test_the_tries_of_one_step_do_not_count_for_the_next():
+    stageout = stageout_with("r1", stage_out_rounds=2, retry_pause_s=0)
+    (pack,) = due(stageout, flush=True)
+    for step in (stageout.packed, lambda lfn, _: stageout.stored(lfn, "file:///out/a.tar")):
+        stageout.failed(pack.lfn, T, 1, "once")
+        due(stageout)
+        step(pack.lfn, PACKED)
+        assert stageout.batches[pack.lfn].tries == 0
+        due(stageout)
+
+
+def test_failed_ranges_are_reported_by_their_reason():
+    stageout = stageout_with()
+    stageout.add_failures(["r1"], 1220, "ERR_ATHENAMP_PROCESS")
+    stageout.add_failures(["r2"], 1165, "gone")
+    stageout.add_failures(["r3"], 1220, "ERR_ATHENAMP_PROCESS")
+    assert [(action.key, action.report) for action in due(stageout)] == [
+        ("failures 1", Report(("r1", "r3"), error_code=1220, error_diag="ERR_ATHENAMP_PROCESS")),
+        ("failures 2", Report(("r2",), error_code=1165, error_diag="gone")),
+    ]
+
+
+def test_a_failure_is_reported_again_for_the_same_reason():
+    stageout = stageout_with()
+    stageout.add_failures(["r1"], 1220, "ERR_ATHENAMP_PROCESS")
+    (first,) = due(stageout)
+    stageout.failed("failures 1", T, 0, "timeout")
+    assert due(stageout, T + 1) == [first]
+
+
+def test_ranges_that_fail_while_failures_are_reported_go_together_into_the_next_report():
+    stageout = stageout_with()
+    stageout.add_failures(["r1"], 1220, "why")
+    due(stageout)
+    for event_range_id in ("r2", "r3"):
+        stageout.add_failures([event_range_id], 1220, "why")
+        assert due(stageout) == []
+    stageout.close("failures 1", booked=True)
+    (report,) = due(stageout)
+    assert (report.key, report.report.event_range_ids) == ("failures 2", ("r2", "r3"))
+    assert stageout.staged == []
+
+
+def test_an_archive_under_way_does_not_hold_failures_up():
+    stageout, _ = packed("r1")
+    stageout.add_failures(["r2"], 1220, "why")
+    assert [action.name for action in due(stageout)] == ["report_ranges"]
+
+
+def test_a_report_holds_so_many_failures_and_no_longer_diagnosis_than_the_server_takes():
+    stageout = stageout_with()
+    stageout.add_failures([f"r{i}" for i in range(REPORT_SIZE + 1)], 1220, "x" * 1000)
+    reports = [action.report for action in due(stageout)]
+    assert [len(report.event_range_ids) for report in reports] == [REPORT_SIZE, 1]
+    assert {len(report.error_diag) for report in reports} == {DIAG_LENGTH}
+
+
+def test_two_files_of_a_range_that_bear_the_same_name_are_both_kept():
+    stageout = stageout_with(zip_max_ranges=1)
+    stageout.add("r1", Output(("/w/a/HITS", "/w/b/HITS"), 10, T))
+    (pack,) = due(stageout)
+    assert len({member.name for member in pack.members}) == 2

@@ -1,0 +1,65 @@
+"""Every shipped table is sound, and all of them together use every word that there is."""
+
+from pathlib import Path
+
+import pytest
+
+from esfsm.core.actions import ACTIONS
+from esfsm.core.soundness import check
+from esfsm.core.workflow import Workflow
+from esfsm.model.job import JobKind
+
+FILES = sorted((Path(__file__).parents[2] / "workflows").glob("*.toml"))
+TABLES = {file.stem: Workflow.parse(file.read_text(), file.stem) for file in FILES}
+HELD = {"event-range": TABLES["event-range"]}
+JOBS = [name for name in TABLES if name not in HELD]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_shipped_table_is_sound(file):
+    assert check(file.read_text(), file.name, HELD) == []
+
+
+def test_every_kind_of_job_has_its_table():
+    assert set(JOBS) == {kind.value for kind in JobKind}
+
+
+def test_whatever_a_state_can_do_is_done_somewhere():
+    done = {state.does for table in TABLES.values() for state in table.states.values()}
+    assert {action.name for action in ACTIONS.values() if action.for_state} == done - {None}
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_is_reported_in_each_of_its_ends(name):
+    assert {TABLES[name].states[end].does for end in TABLES[name].ends} == {"report_job"}
+
+
+@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("fact", ["preempted", "limit_exceeded", "action_broke"])
+def test_trouble_is_heard_wherever_a_job_is_on_its_way(name, fact):
+    table = TABLES[name]
+    assert all(table.next(state, fact) for state in table.states if state not in table.ends)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_that_was_stopped_or_failed_can_be_taken_up_again_and_one_that_is_done_cannot(name):
+    hears = {end for end in TABLES[name].ends if "job_resumed" in TABLES[name].states[end].on}
+    assert hears == {"stopped", "failed"}
+
+
+@pytest.mark.parametrize("state", ["granted", "running"])
+def test_a_range_that_the_payload_has_can_be_announced_or_given_up(state):
+    table = TABLES["event-range"]
+    assert table.next(state, "output_produced") == "produced"
+    assert table.next(state, "range_errored") == "errored"
+    assert table.next(state, "payload_gone") == "granted"
+
+
+def test_only_the_server_ends_a_range_that_ran():
+    arrows = [arrow for arrow in TABLES["event-range"].arrows() if arrow.target in TABLES["event-range"].ends]
+    assert {(arrow.source, arrow.fact) for arrow in arrows if arrow.target != "released"} == {
+        ("stored", "ranges_acknowledged"),
+        ("stored", "ranges_refused"),
+        ("errored", "ranges_acknowledged"),
+        ("errored", "ranges_refused"),
+    }
