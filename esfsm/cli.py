@@ -3,6 +3,7 @@
 Standard output is for results, standard error for progress and faults.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from esfsm.drawings import draw_all
 from esfsm.errors import EsfsmError, UnusableInput
 from esfsm.inbox import Clock
 from esfsm.model.outcome import Outcome
-from esfsm.run import Watch, run_workflow
+from esfsm.run import Watch, read_job, run_workflow
 from esfsm.views.progress import Progress
 
 __all__ = ["app", "main"]
@@ -71,9 +72,11 @@ def run(
         "output_url": output_url,
         **_assignments(set_ or []),
     }
+    for warning in read_job(job)[0].warnings:
+        print(f"esfsm: {warning}", file=sys.stderr)
     with _progress(quiet) as watch:
         outcome = run_workflow(job, workdir=workdir, settings=arguments, config=config, watch=watch)
-    print(outcome.model_dump_json() if json else _told(outcome))
+    _show(outcome.model_dump_json() if json else _told(outcome))
     raise typer.Exit(outcome.exit_code)
 
 
@@ -84,9 +87,10 @@ def check(
     """Say what is wrong with declared tables, as FILE:LINE: SENTENCE."""
     for name in [] if files else plugins.job_workflow_names():
         plugins.workflow(name)  # raises with all its faults
+        _show(f"{name}: sound")
     faults = [fault for file in files or [] for fault in esfsm.check(file)]
     for fault in faults:
-        print(fault)
+        _show(fault)
     raise typer.Exit(UNUSABLE if faults else DONE)
 
 
@@ -102,12 +106,12 @@ def draw(
     if all_:
         tables = {**{name: plugins.workflow(name) for name in plugins.job_workflow_names()}, **plugins.held()}
         for path in draw_all(tables, plugins.held(), Path("diagrams")):
-            print(path)
+            _show(str(path))
         return
     drawing = esfsm.draw(workflow, form=form.value, journal=journal)
     content = drawing if isinstance(drawing, bytes) else drawing.encode()
     if output is None:
-        sys.stdout.buffer.write(content)
+        _write(content)
         return
     try:
         output.write_bytes(content)
@@ -118,7 +122,7 @@ def draw(
 @app.command()
 def replay(journal: Annotated[Path, typer.Argument(help="A journal.jsonl.")]) -> None:
     """Tell the story of a journal; exit code 1 if this code would decide otherwise."""
-    print("\n".join(esfsm.replay(journal).lines()))
+    _show("\n".join(esfsm.replay(journal).lines()))
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -142,9 +146,26 @@ def _assignments(given: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
+def _show(text: str) -> None:
+    """Print a result; a file name in it may be no UTF-8."""
+    _write(f"{text}\n".encode(errors="surrogateescape"))
+
+
+def _write(content: bytes) -> None:
+    """To standard output. Raises `EsfsmError` where nobody takes it; what was done before stays done."""
+    try:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it ends
+        raise EsfsmError(f"standard output: {error.strerror}") from None
+
+
 def _told(outcome: Outcome) -> str:
     lines = [f"job {outcome.panda_id} {outcome.sentence}"]
     lines += [f"  {copy.url}  {copy.size_bytes} bytes, adler32 {copy.adler32}" for copy in outcome.outputs]
+    if outcome.payload_exit_code:
+        lines.append(f"  the payload's own words: {outcome.journal.parent / 'payload.stderr'}")
     return "\n".join([*lines, f"  journal: {outcome.journal}"])
 
 
@@ -181,6 +202,6 @@ def _plain(console: Console, progress: Progress, clock: Clock) -> Callable[[Fact
         nonlocal said
         if engine.state != said:
             said = engine.state
-            console.print(progress.line(engine, clock.now()), highlight=False)
+            console.print(progress.line(engine, clock.now()), markup=False, highlight=False, soft_wrap=True)
 
     return watch

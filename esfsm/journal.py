@@ -11,9 +11,10 @@ off; any other damage is refused. One writer: the file is locked while it is ope
 """
 
 import fcntl
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from zlib import crc32
@@ -22,7 +23,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from esfsm.core.actions import Action, gist
-from esfsm.core.facts import FACTS, Fact
+from esfsm.core.facts import FACTS, Fact, FileCopy
 from esfsm.durable import sync_directory
 from esfsm.errors import JournalError, UnusableJournal
 from esfsm.model.event_range import EventRange
@@ -126,9 +127,11 @@ class Journal:
             self._unsynced = False
 
     def close(self) -> None:
-        """Sync and let go of the file."""
-        self.sync()
-        os.close(self._descriptor)
+        """Sync and let go of the file, which is unlocked in any case."""
+        try:
+            self.sync()
+        finally:
+            os.close(self._descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -160,16 +163,22 @@ def read(path: Path) -> tuple[Header, list[Entry]]:
 
 
 def _line(told: dict[str, Any]) -> bytes:
-    body = orjson.dumps(told, default=_as_json)[:-1]
+    try:
+        body = orjson.dumps(told, default=_as_json)[:-1]
+    except orjson.JSONEncodeError:  # a file name that is no UTF-8: what cannot be said becomes "?"
+        text = json.dumps(told, default=_as_json, ensure_ascii=False, separators=(",", ":"))
+        body = text.encode(errors="replace")[:-1]
     return body + b',"crc":"%08x"}\n' % crc32(body)
 
 
 def _as_json(value: object) -> object:
-    """What orjson does not know by itself."""
+    """What orjson, or json, does not know by itself."""
     if isinstance(value, EventRange):
         return value.as_panda()
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, FileCopy):
+        return asdict(value)
     raise TypeError(type(value).__name__)
 
 
@@ -186,21 +195,20 @@ def _told(entry: Entry) -> dict[str, Any]:
 
 def _lines(content: bytes, path: Path) -> tuple[list[dict[str, Any]], int]:
     """The lines whose checksum is right, and how many bytes they are. Only the last line may be torn."""
+    if content[: len(BEGINNING)] != BEGINNING[: len(content)]:
+        raise UnusableJournal(path, "this is no journal; choose another work directory")
     lines: list[dict[str, Any]] = []
     good_bytes = 0
     raw = content.split(b"\n")
     for number, line in enumerate(raw, 1):
-        last = number >= len(raw) - 1
         body, _, crc = line.rpartition(b',"crc":"')
         whole = number < len(raw) and crc.endswith(b'"}') and crc[:-2] == b"%08x" % crc32(body)
         if not whole:
-            if not last and any(raw[number:]):
+            if any(raw[number:]):
                 raise UnusableJournal(path, f"line {number} is damaged; restore it or choose another work directory")
             break
         lines.append(orjson.loads(line))
         good_bytes += len(line) + 1
-    if not lines and content[: len(BEGINNING)] != BEGINNING[: len(content)]:
-        raise UnusableJournal(path, "this is no journal")
     return lines, good_bytes
 
 
@@ -220,9 +228,13 @@ def _entries(lines: list[dict[str, Any]], path: Path) -> list[Entry]:
     for told in lines:
         if "fact" in told:
             if told["nr"] != len(entries) + 1:
-                raise UnusableJournal(path, f"fact {told['n']} stands where {len(entries) + 1} should")
+                raise UnusableJournal(path, f"fact {told['nr']} stands where {len(entries) + 1} should")
             entries.append(Entry(told["nr"], _fact(told, path), None))
             continue
+        if told["decided"] > len(entries):
+            raise UnusableJournal(
+                path, f"fact {len(entries) + 1} is missing; restore it or choose another work directory"
+            )
         for number in range(decided + 1, told["decided"] + 1):
             then = tuple(told["then"].get(str(number), ()))
             entries[number - 1] = entries[number - 1]._replace(then=then)
@@ -234,7 +246,7 @@ def _fact(told: dict[str, Any], path: Path) -> Fact:
     """The fact that a line tells of."""
     name = told["fact"]
     if name not in FACTS:
-        raise UnusableJournal(path, f"fact {told['n']} is {name}, which this version does not know")
+        raise UnusableJournal(path, f"fact {told['nr']} is {name}, which this version does not know")
     if name not in _ADAPTERS:
         _ADAPTERS[name] = TypeAdapter(FACTS[name])
     content = {key: value for key, value in told.items() if key not in ("nr", "fact", "crc")}
@@ -242,7 +254,7 @@ def _fact(told: dict[str, Any], path: Path) -> Fact:
         fact: Fact = _ADAPTERS[name].validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UnusableJournal(path, f"fact {told['n']} ({name}): {first['loc']}: {first['msg']}") from None
+        raise UnusableJournal(path, f"fact {told['nr']} ({name}): {first['loc']}: {first['msg']}") from None
     return fact
 
 

@@ -4,7 +4,7 @@ Expected trouble becomes the fact that the action may be answered by; what nobod
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -42,7 +42,8 @@ class Performer:
         self._job, self._workdir, self._settings, self._said_by, self._run = job, workdir, settings, said_by, run
         self._inbox = inbox
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="perform")
-        self._running: dict[int, Running] = {}
+        self._payloads: dict[int, Future[Running]] = {}
+        """By the number of the action; a future, as what is said to a payload may come before it has started."""
         self._lock = Lock()
         transfers = Transfers(job, workdir, settings)
         self._hands: dict[type[a.Action], Callable[..., f.Fact | None]] = {
@@ -69,12 +70,12 @@ class Performer:
             case a.SetAlarm():
                 self._inbox.set_alarm(action.when, action.number)
             case a.StockRanges():
-                for running in self._running.values():
-                    running.stock(action.event_ranges, action.last)
+                self._tell_payloads(lambda running: running.stock(action.event_ranges, action.last))
             case a.Stop():
-                if action.target in self._running:
-                    self._running[action.target].stop(action.grace_s)
+                self._tell_payloads(lambda running: running.stop(action.grace_s), action.target)
             case _:
+                if isinstance(action, a.RunPayload | a.RunEsPayload):
+                    self._payloads[action.number] = Future()
                 self._pool.submit(self._perform, action)
 
     def open(self) -> None:
@@ -82,22 +83,26 @@ class Performer:
         if self._job.kind is JobKind.EVENTSERVICE:
             self._open_communicator()
 
-    def end_orphan(self, pid: int, started: int) -> None:
-        """End the payload of an engine that has died."""
-        if self._executor.end_orphan(ProcessIdentity(pid, started)):
-            logger.info("ended the payload {} of an engine that has died", pid)
+    def end_orphans(self) -> None:
+        """End the payload of an engine of this run that has died."""
+        if self._executor.end_orphan(self._run):
+            logger.info("ended the payload of an engine that has died")
 
     def close(self) -> None:
         """End whatever still runs, and let go of everything. What was not told by now will not be."""
         self._inbox.close()
-        for running in self._running.values():
-            running.stop(0.0)
-        for running in self._running.values():
-            if not running.wait(END_PATIENCE_S):
-                logger.warning("a payload did not end within {} s", END_PATIENCE_S)
+        self._tell_payloads(lambda running: running.stop(0.0))
         self._pool.shutdown(wait=True, cancel_futures=True)
+        for payload in self._payloads.values():
+            if payload.done() and not payload.result().wait(END_PATIENCE_S):
+                logger.warning("a payload did not end within {} s", END_PATIENCE_S)
         if "_communicator" in self.__dict__:
             self._communicator.close()
+
+    def _tell_payloads(self, say: Callable[[Running], None], number: int | None = None) -> None:
+        """Say something to all payloads or to one: now, or as soon as it has started."""
+        for payload in [self._payloads[n] for n in self._payloads if number in (n, None)]:
+            payload.add_done_callback(lambda started: say(started.result()))
 
     def _perform(self, action: a.Action) -> None:
         try:
@@ -137,15 +142,21 @@ class Performer:
         with self._lock:
             return self._communicator
 
-    def _run_payload(self, action: a.Action) -> None:
+    def _run_payload(self, action: a.Action) -> f.Fact | None:
         """Start the payload; its hooks tell the rest."""
         prepare = plugins.find("payloads", self._job.kind.value).prepare
-        payload = prepare(self._job, self._workdir, self._settings)
+        try:
+            payload = prepare(self._job, self._workdir, self._settings)
+        except UnusableInput as error:
+            return f.PayloadFailed(exit_code=-1, error_code=PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, why=str(error))
+        payload = payload._replace(mark=self._run)
         hooks = _Hooks(action.number, self._inbox, self._workdir)
         event_service = isinstance(action, a.RunEsPayload)
         if event_service:
             self._open_communicator().update_job(JobReport("running"))
-        self._running[action.number] = self._executor.start(payload, hooks, event_service=event_service)
+        running = self._executor.start(payload, hooks, event_service=event_service)
+        self._payloads[action.number].set_result(running)
+        return None
 
     def _request_ranges(self, action: a.RequestRanges) -> f.Fact:
         try:

@@ -76,7 +76,7 @@ def workflow(name: str) -> Workflow:
     if name.endswith(".toml"):
         path = Path(name)
         try:
-            return sound(path.read_text(), str(path), held())
+            return replace(sound(path.read_text(), name, held()), name=str(path.absolute()))
         except (OSError, UnicodeDecodeError) as error:
             raise UnsoundWorkflow([f"{path}: it cannot be read: {error}"]) from None
     if name in workflow_names():

@@ -148,6 +148,8 @@ class Payload(NamedTuple):
     stdout: Path
     stderr: Path
     cores: int = 1
+    mark: str = ""
+    """By which its processes are found again when its engine has died; it goes to whatever they start."""
 
 
 class Hooks(Protocol):
@@ -196,8 +198,8 @@ class Executor(Protocol):
         """Start it and return at once; all else is told through the hooks, `payload_ended` last and always."""
         ...
 
-    def end_orphan(self, identity: ProcessIdentity) -> bool:
-        """End what is left of a payload whose engine has died; False when nothing was."""
+    def end_orphan(self, mark: str) -> bool:
+        """End what is left of the payload of this mark, whose engine has died; False when nothing was."""
         ...
 
 

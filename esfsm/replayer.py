@@ -1,10 +1,12 @@
 """Replay: a journal's facts through today's code; the first decision that differs ends it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from esfsm import plugins
 from esfsm.core.actions import Action, gist
 from esfsm.core.engine import Engine
+from esfsm.core.facts import Fact
 from esfsm.errors import ReplayDiverged, WorkflowError
 from esfsm.journal import read
 from esfsm.model.settings import Settings
@@ -22,15 +24,22 @@ def replay(journal: Path | str) -> Story:
     header, entries = read(Path(journal))
     engine = Engine(plugins.workflow(header.workflow), plugins.held(), Settings.model_validate(header.settings))
 
+    heard = 0
+
+    def facts() -> Iterator[Fact]:
+        nonlocal heard
+        for heard, fact, _ in entries:  # noqa: B007 - who catches the error below wants to know
+            yield fact
+
     def compare(number: int, actions: tuple[Action, ...]) -> None:
         expected, got = entries[number - 1].then, tuple(gist(action) for action in actions)
         if expected is not None and expected != got:
             raise ReplayDiverged(number, entries[number - 1].fact.name, _shown(expected), _shown(got))
 
     try:
-        return tell(engine, (entry.fact for entry in entries), compare)
+        return tell(engine, facts(), compare)
     except WorkflowError as error:
-        raise ReplayDiverged(0, error.fact, "a fact that it could hear", str(error)) from None
+        raise ReplayDiverged(heard, error.fact, "a fact that it could hear", str(error)) from None
 
 
 def _shown(decided: tuple[str, ...]) -> str:

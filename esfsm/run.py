@@ -7,7 +7,8 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import current_thread, main_thread
+from queue import SimpleQueue
+from threading import Thread, current_thread, main_thread
 from types import FrameType
 from uuid import uuid4
 
@@ -57,6 +58,9 @@ def run_workflow(
     given, said_by = _settings(job, settings, {"input_url": str(found)}, config)
     place = Path(workdir or f"PanDA_Pilot-{job.panda_id}").absolute()
     table = plugins.workflow(given.workflow or job.kind.value)
+    for directory in (place, found):
+        if not str(directory).isprintable():  # no UTF-8, or a line break: neither journal nor payload could say it
+            raise UnusableInput(f"the name of the directory {str(directory)!r} cannot be printed")
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -105,15 +109,14 @@ class _Loop:
         self._engine.begin()
         for entry in self._journal.entries:
             decided = self._engine.receive(entry.fact)
-            if entry.then is None:
+            if decided and entry.then is None:
                 self._journal.decided(entry.number, {entry.number: decided})
 
     def run(self, performer: Performer, settings: Mapping[str, object]) -> None:
         """Begin the job or take it up again, and go on until it has ended."""
         engine = self._engine
         if self._journal.entries:
-            if engine.payload is not None:
-                performer.end_orphan(*engine.payload)
+            performer.end_orphans()
             self._hear([JobResumed(settings=settings)])
         with self._stop_requests():
             for action in engine.outstanding():
@@ -144,20 +147,31 @@ class _Loop:
 
     @contextmanager
     def _stop_requests(self) -> Iterator[None]:
-        """SIGTERM and SIGINT are facts while the job runs; Python hears them in its main thread only."""
+        """SIGTERM and SIGINT are facts while the job runs; Python hears them in its main thread only.
+
+        A handler may interrupt `take` just before it waits, and nothing that it does there would be noticed. So it
+        only tells a thread, by a queue that may be interrupted by itself.
+        """
         if current_thread() is not main_thread():
             yield
             return
+        requests: SimpleQueue[int] = SimpleQueue()
 
         def ask(number: int, _: FrameType | None) -> None:
-            self.inbox.put_now(Preempted(why=f"a stop was asked for by {signal.Signals(number).name}"))
+            requests.put(number)
 
+        def listen() -> None:
+            while number := requests.get():
+                self.inbox.put(Preempted(why=f"a stop was asked for by {signal.Signals(number).name}"))
+
+        Thread(target=listen, name="stop requests", daemon=True).start()
         before = {number: signal.signal(number, ask) for number in STOP_SIGNALS}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            requests.put(0)
 
 
 def _settings(
@@ -180,13 +194,16 @@ def _outcome(job: Job, engine: Engine, journal: Path) -> Outcome:
     """What there is to say at the end."""
     error_code, why = engine.trouble
     counts = engine.ranges.ledger.counts()
-    told = ", ".join(f"{n} {state}" for state, n in counts.items())
     sentence = f"{engine.state}: {why}" if why else engine.state
+    if counts:
+        sentence += "; event ranges: " + ", ".join(f"{n} {state}" for state, n in counts.items())
+    if engine.ranges.strange:
+        sentence += f"; {engine.ranges.strange} results were for ranges that the payload did not have"
     return Outcome(
         panda_id=job.panda_id,
         state=engine.state,
         path=engine.path,
-        sentence=f"{sentence}; event ranges: {told}" if told else sentence,
+        sentence=sentence,
         exit_code={"done": 0, "stopped": 3}.get(engine.state, 1),
         pilot_error_code=error_code,
         payload_exit_code=engine.exit_code,

@@ -1,5 +1,7 @@
 """The actions on files: stage-in, unpack, prove, pack, store, stage-out. Each returns the fact that answers it."""
 
+import errno
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from esfsm.ports import Archiver, Storage
 __all__ = ["Transfers"]
 
 ARCHIVE_FORMAT = "tar"
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""How a file system says that there is no room: on the disk, in the quota, in one file."""
 
 
 class Transfers:
@@ -33,10 +37,9 @@ class Transfers:
                 copy = self._get(spec)
             except TransferError as error:
                 return f.StageInFailed(error_code=error.pilot_error_code, why=str(error))
-            fault = _difference(spec, copy)
+            code, fault = _difference(spec, copy, self._workdir / spec.lfn)
             if fault:
                 (self._workdir / spec.lfn).unlink()
-                code = PilotErrorCode.GETADMISMATCH
                 return f.StageInFailed(error_code=code, why=f"{copy.url}: {fault}", corrupted=(spec.lfn,))
             copies.append(copy)
         return f.InputsStaged(files=tuple(copies))
@@ -53,7 +56,8 @@ class Transfers:
                 found.update(self._archiver.unpack(self._workdir / spec.lfn, self._workdir))
             except TransferError as error:
                 code, lfn = error.pilot_error_code, spec.lfn
-                return f.MergeIncomplete(error_code=code, why=str(error), corrupted=(lfn,))
+                corrupted = (lfn,) if code is PilotErrorCode.NOSUCHFILE else ()  # PanDA makes these events again
+                return f.MergeIncomplete(error_code=code, why=str(error), corrupted=corrupted)
         missing = tuple(lfn for lfn in self._job.listed_files if lfn not in found)
         if missing:
             return _incomplete(missing, "are in none of the archives")
@@ -82,7 +86,7 @@ class Transfers:
         except TransferError as error:
             return f.PackFailed(error_code=error.pilot_error_code, why=str(error))
         except OSError as error:
-            code = PilotErrorCode.NOLOCALSPACE
+            code = PilotErrorCode.NOLOCALSPACE if error.errno in NO_SPACE else PilotErrorCode.FILEHANDLINGFAILURE
             return f.PackFailed(error_code=code, why=f"{self._workdir / action.lfn}: {error.strerror}")
         return f.OutputsPacked(size_bytes=size_bytes, adler32=adler32, lost=told_lost)
 
@@ -141,13 +145,21 @@ class Transfers:
         return self._put(lfn, len(self._rses) - 1)
 
 
-def _difference(spec: FileSpec, copy: f.FileCopy) -> str:
-    """How a copy differs from what PanDA says; PanDA's size 0 and no checksum say nothing."""
+def _difference(spec: FileSpec, copy: f.FileCopy, path: Path) -> tuple[int, str]:
+    """How a copy differs from what PanDA says, with the error code; PanDA's size 0 and no checksum say nothing."""
     if spec.size_bytes and spec.size_bytes != copy.size_bytes:
-        return f"it has {copy.size_bytes} bytes, PanDA says {spec.size_bytes}"
+        return PilotErrorCode.GETADMISMATCH, f"it has {copy.size_bytes} bytes, PanDA says {spec.size_bytes}"
     if spec.adler32 and spec.adler32 != copy.adler32:
-        return f"its adler32 is {copy.adler32}, PanDA says {spec.adler32}"
-    return ""
+        return PilotErrorCode.GETADMISMATCH, f"its adler32 is {copy.adler32}, PanDA says {spec.adler32}"
+    if spec.md5 and spec.md5 != (md5 := _md5(path)):
+        return PilotErrorCode.GETMD5MISMATCH, f"its md5 is {md5}, PanDA says {spec.md5}"
+    return PilotErrorCode.NONE, ""
+
+
+def _md5(path: Path) -> str:
+    """As 32 hex digits; only some old inputs have no other checksum."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _incomplete(missing: tuple[str, ...], what: str) -> f.MergeIncomplete:

@@ -28,7 +28,10 @@ def classify(job: Job) -> JobClassified | JobRefused:
         return JobRefused(why="the job has no transformation to run")
     if job.kind is JobKind.EVENTSERVICEMERGE and not any(file.is_archive for file in job.in_files):
         return JobRefused(why="a merge job needs archives (zip://...) among its inFiles, and it has none")
-    return JobClassified(kind=job.kind.value, why=_WHY[job.kind])
+    both = (
+        " (as is eventServiceMerge, which is looked at second)" if job.event_service and job.event_service_merge else ""
+    )
+    return JobClassified(kind=job.kind.value, why=_WHY[job.kind] + both)
 
 
 def select_executor(job: Job, settings: Settings, said_by: Mapping[str, str]) -> ExecutorSelected:

@@ -52,8 +52,6 @@ class Engine:
         self.exit_code: int | None = None
         """Of the payload, once it has ended."""
         self.outputs: tuple[f.FileCopy, ...] = ()
-        self.payload: tuple[int, int] | None = None
-        """Pid and start time of the payload that runs, as far as is known."""
         self._settings = settings
         self._position = machine(workflow, held, workflow.starts)
         self._heard = {(arrow.source, arrow.fact) for arrow in all_arrows(workflow, held)}
@@ -131,13 +129,12 @@ class Engine:
     def _book(self, fact: f.Fact, action: Action | None) -> None:
         """Remember what a fact says, wherever the job stands."""
         if isinstance(fact, f.PayloadStarted):
-            self.payload, self.exit_code = (fact.pid, fact.started), None
+            self.exit_code = None
         elif isinstance(fact, f.PayloadFinished | f.PayloadFailed):
             self.exit_code = fact.exit_code
         elif isinstance(fact, f.JobResumed):
             self._resume(Settings.model_validate(fact.settings))
         if action is not None and action.name in PAYLOADS and self._ends(fact, action):
-            self.payload = None
             self.ranges.payload_gone()
         self.ranges.hear(fact, action)
         if isinstance(fact, f.OutputsStaged):
@@ -145,7 +142,6 @@ class Engine:
 
     def _resume(self, settings: Settings) -> None:
         """What a state asked for that the job has left will not be answered any more: nobody is alive to do so."""
-        self.payload = None
         if self.resumable:  # an end is left; a state on the way to one keeps why it goes there
             self.trouble, self.ranges.trouble = NO_TROUBLE, None
         self._settings = self.ranges.settings = self.ranges.stageout.settings = settings

@@ -16,7 +16,11 @@ MERGE = {"PandaID": 7, "eventServiceMerge": "True", "transformation": "HITSMerge
     ("job", "kind", "why"),
     [
         (ES, "eventservice", "eventService is set"),
-        (ES | {"eventServiceMerge": "True"}, "eventservice", "eventService is set"),
+        (
+            ES | {"eventServiceMerge": "True"},
+            "eventservice",
+            "eventService is set (as is eventServiceMerge, which is looked at second)",
+        ),
         (MERGE | ARCHIVE, "eventservicemerge", "eventServiceMerge is set"),
         (
             {"PandaID": 7, "transformation": "Sim_tf.py"},

@@ -27,7 +27,6 @@ def test_the_good_way_of_an_event_service_job():
     assert names(job.answer("select_executor", selected)) == ["stage_in"]
     assert names(job.answer("stage_in", f.InputsStaged())) == ["run_es_payload"]
     assert job.says(f.PayloadStarted(pid=17, started=42)) == ()
-    assert job.engine.payload == (17, 42)
     assert names(job.says(f.RangesWanted(n=2))) == ["request_ranges"]
     (stock,) = job.answer("request_ranges", granted("r1", "r2", total=2))
     assert (stock.event_ranges, stock.last) == ((event_range("r1"), event_range("r2")), False)
@@ -38,7 +37,6 @@ def test_the_good_way_of_an_event_service_job():
     (stock,) = job.answer("request_ranges", f.RangesExhausted())
     assert stock.last
     assert job.says(f.PayloadFinished()) == ()
-    assert job.engine.payload is None
     assert names(job.answer("pack_outputs", f.OutputsPacked(size_bytes=9, adler32="0b"))) == ["store_archive"]
     assert names(job.answer("store_archive", f.ArchiveStored(url="file:///out/a.tar"))) == ["report_ranges"]
     (note,) = job.answer("report_ranges", ACKNOWLEDGED)

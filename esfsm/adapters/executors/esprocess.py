@@ -13,7 +13,7 @@ from threading import Condition, Thread
 from time import monotonic
 from typing import Any
 
-from esfsm.adapters.executors.process import KILL_PATIENCE_S, Process, meaning
+from esfsm.adapters.executors.process import KILL_PATIENCE_S, Process, meaning, not_started
 from esfsm.errors import ChannelError, PilotErrorCode, UnreadableMessage, UnusableInput, WireError
 from esfsm.ports import Channel, Hooks, Message, OpenChannel, Payload
 from esfsm.wire import athenamp
@@ -138,26 +138,27 @@ class ESProcess(Thread):
             self._process = Process(self._payload, environment)
         except OSError as error:
             self._channel.close()
-            why = f"the payload cannot be started: {self._payload.arguments[0]}: {error.strerror}"
-            self._end(-1, PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, why)
+            self._end(-1, PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, not_started(self._payload, error))
             return
+        self._process.watch(lambda _: self._wake())
         try:
             if self._hooks is not None:
                 self._hooks.payload_started(self._process.identity)
-            self._process.watch(lambda _: self._wake())
             Thread(target=self._fetch, name="event ranges", daemon=True).start()
-            exit_code = self._serve(self._channel, self._process)
+            self._serve(self._channel, self._process)
             self._stopped_early = self._stopping
-        finally:
+        finally:  # a hook that raised ends the payload, too
             self._process.signal(signal.SIGKILL)
+            self._process.wait(KILL_PATIENCE_S)
             self.stop()
             self._channel.close()
-        self._end(exit_code, *self._verdict(exit_code))
+            exit_code = -1 if self._process.exit_code is None else self._process.exit_code
+            self._end(exit_code, *self._verdict(exit_code))
 
-    def _serve(self, channel: Channel, process: Process) -> int:
+    def _serve(self, channel: Channel, process: Process) -> None:
         """Speak with the payload until it and its children have gone and their last words are heard."""
         self._set_deadline("speak", self._looping_limit_s)
-        while (exit_code := process.exit_code) is None:
+        while process.exit_code is None:
             _, deadline = self._next_deadline()
             message = channel.receive(max(0.0, deadline - monotonic()))
             heard = 0
@@ -172,7 +173,6 @@ class ESProcess(Thread):
             if (message := channel.receive(patience)) is not None:
                 self._hear(message)
                 quiet_since = monotonic()
-        return exit_code
 
     def _hear(self, message: Message) -> None:
         """One message of the payload."""
@@ -208,7 +208,7 @@ class ESProcess(Thread):
         with self._need:
             while self._asking and self._stock and not self._stopping:
                 event_range = self._stock.popleft()
-                event_range_id = str(event_range["eventRangeID"])
+                event_range_id = str(event_range.get("eventRangeID"))
                 try:
                     text = athenamp.range_message(event_range)
                 except WireError as error:
@@ -219,11 +219,17 @@ class ESProcess(Thread):
             if self._stopping or (self._exhausted and not self._stock):
                 self._dismiss(channel)
             self._need.notify_all()
+        if self._hooks is not None and sent:
+            self._hooks.ranges_sent(sent)
+        for event_range_id, why in unspeakable:
+            self._unspeakable(event_range_id, why)
+
+    def _unspeakable(self, event_range_id: str, why: str) -> None:
+        """A range that cannot be handed out has failed; nobody else would say so."""
         if self._hooks is not None:
-            if sent:
-                self._hooks.ranges_sent(sent)
-            for event_range_id, why in unspeakable:
-                self._hooks.range_errored(event_range_id, why)
+            self._hooks.range_errored(event_range_id, why)
+        elif self._handle_out_message is not None:
+            self._handle_out_message({"id": event_range_id, "status": "failed", "message": "", "error": why})
 
     def _dismiss(self, channel: Channel) -> None:
         """Tell those who ask that nothing more comes; from the first time on the payload has a while to end."""

@@ -5,11 +5,11 @@ from queue import SimpleQueue
 from typing import Any
 
 from esfsm.adapters.executors.esprocess import ESProcess
-from esfsm.adapters.executors.process import KILL_PATIENCE_S, Process, end_orphan, meaning
+from esfsm.adapters.executors.process import KILL_PATIENCE_S, Process, end_marked, meaning, not_started
 from esfsm.errors import PilotErrorCode
 from esfsm.model.event_range import EventRange
 from esfsm.model.settings import Settings
-from esfsm.ports import Hooks, OpenChannel, Payload, ProcessIdentity, Running
+from esfsm.ports import Hooks, OpenChannel, Payload, Running
 
 __all__ = ["GenericExecutor"]
 
@@ -26,9 +26,9 @@ class GenericExecutor:
             return _RunningEventService(payload, hooks, self._open_channel, self._settings)
         return _RunningPlain(payload, hooks)
 
-    def end_orphan(self, identity: ProcessIdentity) -> bool:
+    def end_orphan(self, mark: str) -> bool:
         """End what is left of a payload whose engine has died; False when nothing was."""
-        return end_orphan(identity)
+        return bool(end_marked(mark))
 
 
 class _RunningEventService:
@@ -77,8 +77,7 @@ class _RunningPlain:
         try:
             process = Process(payload)
         except OSError as error:
-            why = f"the payload cannot be started: {payload.arguments[0]}: {error.strerror}"
-            hooks.payload_ended(-1, PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, why)
+            hooks.payload_ended(-1, PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, not_started(payload, error))
             return
         self._process = process
         hooks.payload_started(process.identity)

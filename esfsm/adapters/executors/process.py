@@ -1,23 +1,29 @@
-"""A payload's process: started in a session of its own, recognised by pid and start time, ended with its group.
+"""A payload's process: started in a session of its own, marked, and ended with all that it has started.
 
 What an exit code means to PanDA is here too (protocol: pilot3's map of transform exit codes).
 """
 
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
+from uuid import uuid4
 
 from esfsm.errors import PilotErrorCode
 from esfsm.ports import Payload, ProcessIdentity
 
-__all__ = ["KILL_PATIENCE_S", "Process", "end_orphan", "meaning"]
+__all__ = ["KILL_PATIENCE_S", "Process", "end_marked", "meaning", "not_started"]
 
+MARK = "PILOT_ESFSM_PAYLOAD"
+"""The variable by which the processes of a payload are found again."""
 KILL_PATIENCE_S = 5.0
 """How long a process may take to end after SIGTERM before SIGKILL (pilot3 waits 3 s)."""
+PASSES = 10
+"""How often we look again for what a process has started while it was being ended."""
 
 _MEANINGS = {
     2: (PilotErrorCode.LSETUPTIMEDOUT, "the set-up of the payload timed out"),
@@ -38,15 +44,21 @@ def meaning(exit_code: int) -> tuple[int, str]:
     return code, f"{why} (exit code {exit_code})"
 
 
+def not_started(payload: Payload, error: OSError) -> str:
+    """The sentence about a payload that could not be started: its program, its directory or its output is at fault."""
+    return f"the payload cannot be started: {error.filename or payload.arguments[0]}: {error.strerror}"
+
+
 class Process:
     """A payload that was started. Raises OSError when it cannot be."""
 
     def __init__(self, payload: Payload, extra_environment: Mapping[str, str] | None = None) -> None:
+        self._mark = payload.mark or uuid4().hex
         with payload.stdout.open("ab") as stdout, payload.stderr.open("ab") as stderr:
             self._popen = subprocess.Popen(
                 list(payload.arguments),
                 cwd=payload.workdir,
-                env={**os.environ, **payload.environment, **(extra_environment or {})},
+                env={**os.environ, **payload.environment, **(extra_environment or {}), MARK: self._mark},
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -85,34 +97,54 @@ class Process:
         self.signal(signal.SIGKILL)
 
     def _wait(self, ended: Callable[[int], None]) -> None:
-        """While it is not reaped nobody else can get its pid, so the group is ended first."""
+        """While it is not reaped nobody else can get its pid, so the group is ended first; then who has left it."""
         os.waitid(os.P_PID, self.identity.pid, os.WEXITED | os.WNOWAIT)
         self.signal(signal.SIGKILL)
+        end_marked(self._mark)
         with self._lock:
             exit_code = self._popen.wait()
         self._gone.set()
         ended(exit_code)
 
 
-def end_orphan(identity: ProcessIdentity) -> bool:
-    """End what is left of a payload whose engine has died: True when there was something to end.
+def end_marked(mark: str) -> int:
+    """End every process that bears this mark in its environment; how many there were.
 
-    The process is taken for the payload only if it started at the same clock tick; the group bears its pid
-    as long as one member lives, so children that outlived it are found as well.
+    A payload's children inherit the mark whatever group or session they move to, and a payload that was started by an
+    engine that died right afterwards has it too, so nobody else can be meant. A process is held by its pidfd before
+    it is looked at, as its pid may become another's.
     """
-    if _started(identity.pid) not in (identity.started, 0):
-        return False
+    ended = 0
+    for _ in range(PASSES):
+        descriptors = [found for entry in os.scandir("/proc") if (found := _marked(entry.name, mark)) is not None]
+        if not descriptors:
+            break
+        for descriptor in descriptors:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            ended += bool(select.select([descriptor], [], [], KILL_PATIENCE_S)[0])
+            os.close(descriptor)
+    return ended
+
+
+def _marked(name: str, mark: str) -> int | None:
+    """A pidfd of the process, if it is another one than this, is ours to end, and bears the mark."""
+    if not name.isdecimal() or int(name) == os.getpid():
+        return None
     try:
-        os.killpg(identity.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
+        descriptor = os.pidfd_open(int(name))
+    except OSError:
+        return None
+    try:
+        bears = f"{MARK}={mark}".encode() in Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
+    except OSError:
+        bears = False
+    if not bears:
+        os.close(descriptor)
+    return descriptor if bears else None
 
 
 def _started(pid: int) -> int:
-    """Clock ticks from boot to the start of a process (field 22 of its stat file); 0 when there is no such process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return 0
+    """Clock ticks from boot to the start of a process (field 22 of its stat file)."""
+    stat = Path(f"/proc/{pid}/stat").read_text()
     return int(stat.rpartition(")")[2].split()[19])

@@ -29,6 +29,7 @@ class Proof(NamedTuple):
 
 def prepare(job: Job, workdir: Path, settings: Settings) -> Payload:
     """The command line after writeToFile: options that read a list read it from its file."""
+    (workdir / REPORT).unlink(missing_ok=True)  # of an attempt before this one: it proves nothing about this one
     _, job_pars = job.written_files()
     return payload(job, shlex.split(job_pars), workdir, settings)
 
