@@ -166,3 +166,8 @@ def test_an_import_does_not_bring_what_it_does_not_need(statement: str, unwanted
 
 def test_no_module_hides_a_name_of_the_face() -> None:
     assert not {module.stem for module in HOUSE.glob("*.py")} & set(esfsm.__all__)
+
+
+@pytest.mark.parametrize("module", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.name)
+def test_the_walls_of_test_files_stand(module: Path) -> None:
+    assert len(module.read_text().splitlines()) <= 500

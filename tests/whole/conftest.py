@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from whole.commands import SOON, Command, MakeJob
 from whole.processes import INPUT, PATIENCE_S, PAYLOADS
 
 from esfsm.cli import main
@@ -92,3 +93,15 @@ def make_job(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make_job
+
+
+@pytest.fixture
+def workdir(tmp_path: Path) -> Path:
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def journal(esfsm: Command, make_job: MakeJob, workdir: Path) -> Path:
+    """Of a job that failed."""
+    esfsm("run", make_job("fail 1"), "--workdir", workdir, "--events", 3, "--quiet", *SOON)
+    return workdir / "journal.jsonl"

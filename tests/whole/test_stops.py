@@ -1,0 +1,80 @@
+"""Stop requests, and several jobs at one broker: what the user sees, and that nothing finished is lost."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from whole.commands import DONE, SOON, STOPPED, Command, MakeJob, booked
+from whole.processes import PATIENCE_S, pipe
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_leaves_all_finished_work_safe_and_the_same_command_does_the_rest(
+    esfsm: Command, launch: Command, make_job: MakeJob, tmp_path: Path, number: signal.Signals
+) -> None:
+    go, workdir = pipe(tmp_path, "go"), tmp_path / "work"
+    arguments = ["--workdir", workdir, "--events", 12, "--set", "zip_max_ranges=4", "--json", *SOON]
+    running = launch("run", make_job(f"simulate {go} 5"), *arguments)
+    with go.open("w"):  # five are finished, the sixth runs
+        running.process.send_signal(number)
+        stopped = running.end()
+    assert stopped.exit_code == STOPPED
+    told = f"stopped: a stop was asked for by {number.name}; event ranges: 5 finished, 7 released"
+    assert stopped.outcome["sentence"] == told
+    assert booked(workdir / "broker.sqlite") == {"done": 5, "ready": 7}
+    assert all(Path(output["url"]).is_file() for output in stopped.outcome["outputs"])
+
+    again = esfsm("run", make_job(), *arguments)
+    assert (again.exit_code, again.outcome["events"]) == (DONE, 12)
+    assert booked(workdir / "broker.sqlite") == {"done": 12}
+
+
+def test_what_runs_is_finished_within_the_grace_of_a_stop(launch: Command, make_job: MakeJob, tmp_path: Path) -> None:
+    go = pipe(tmp_path, "go")
+    arguments = ["--workdir", "work", "--events", 12, "--set", f"grace_s={PATIENCE_S}"]
+    running = launch("run", make_job(f"simulate {go} 5"), *arguments)
+    with go.open("w"):
+        running.process.terminate()
+        while not running.process.stderr.readline().startswith("stopping"):
+            pass
+    stopped = running.end()
+    assert stopped.exit_code == STOPPED
+    assert stopped.sentence.endswith("; event ranges: 6 finished, 6 released")
+
+
+def test_a_second_stop_ends_the_grace(launch: Command, make_job: MakeJob, tmp_path: Path) -> None:
+    go = pipe(tmp_path, "go")
+    arguments = ["--workdir", "work", "--events", 12, "--set", f"grace_s={10 * PATIENCE_S}"]
+    running = launch("run", make_job(f"simulate {go} 5"), *arguments)
+    with go.open("w"):
+        running.process.terminate()
+        while not running.process.stderr.readline().startswith("stopping"):
+            pass
+        running.process.terminate()
+        stopped = running.end()
+    assert stopped.exit_code == STOPPED
+    assert stopped.sentence.endswith("; event ranges: 5 finished, 7 released")
+
+
+def test_several_jobs_of_one_task_share_a_broker_and_no_range_is_done_twice(
+    launch: Command, make_job: MakeJob, tmp_path: Path
+) -> None:
+    broker = tmp_path / "broker.sqlite"
+    settings = ["--events", 60, "--set", f"broker={broker}", "--json", "--quiet"]
+    jobs = [launch("run", make_job(PandaID=number), *settings) for number in (5001, 5002, 5003)]
+    told = [job.end() for job in jobs]
+    assert [each.exit_code for each in told] == [DONE] * 3, told
+    assert sum(each.outcome["events"] for each in told) == 60
+    assert booked(broker) == {"done": 60}
+
+
+def test_what_a_job_that_was_killed_held_is_done_by_another(launch: Command, make_job: MakeJob, tmp_path: Path) -> None:
+    go, broker = pipe(tmp_path, "go"), tmp_path / "broker.sqlite"
+    settings = ["--events", 12, "--set", f"broker={broker}", "--json", "--quiet"]
+    killed = launch("run", make_job(f"simulate {go} 5"), *settings)
+    with go.open("w"):
+        killed.process.kill()
+        killed.end()
+        told = launch("run", make_job(PandaID=5002), *settings).end()
+    assert (told.exit_code, told.outcome["events"]) == (DONE, 12)
+    assert booked(broker) == {"done": 12}
