@@ -6,7 +6,7 @@ Standard output is for results, standard error for progress and faults.
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -21,14 +21,16 @@ from esfsm.core.engine import Engine
 from esfsm.core.facts import Fact
 from esfsm.drawings import draw_all
 from esfsm.errors import EsfsmError, UnusableInput
+from esfsm.given import read_job
 from esfsm.inbox import Clock
+from esfsm.loop import Watch
 from esfsm.model.outcome import Outcome
-from esfsm.run import Watch, read_job, run_workflow
+from esfsm.run import run_workflow
 from esfsm.views.progress import Progress
 
 __all__ = ["app", "main"]
 
-DONE, FAILED, UNUSABLE = 0, 1, 2
+DONE, FAILED, UNUSABLE, STOPPED = 0, 1, 2, 3
 
 app = typer.Typer(
     help="The PanDA Event Service as a finite-state machine.",
@@ -97,7 +99,7 @@ def check(
 @app.command()
 def draw(
     workflow: Annotated[str | None, typer.Argument(help="A name, or the path of a table.")] = None,
-    form: Annotated[Form, typer.Option("--format", help="svg and png need graphviz.")] = Form.MERMAID,
+    form: Annotated[Form | None, typer.Option("--format", help="Default: by the output's name.")] = None,
     journal: Annotated[Path | None, typer.Option(help="Show the path that this job took.")] = None,
     output: Annotated[Path | None, typer.Option(help="Default: standard output.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Write diagrams/ for all shipped tables.")] = False,
@@ -108,6 +110,8 @@ def draw(
         for path in draw_all(tables, plugins.held(), Path("diagrams")):
             _show(str(path))
         return
+    suffix = "" if output is None else output.suffix.removeprefix(".")
+    form = form or (Form(suffix) if suffix in set(Form) else Form.MERMAID)
     drawing = esfsm.draw(workflow, form=form.value, journal=journal)
     content = drawing if isinstance(drawing, bytes) else drawing.encode()
     if output is None:
@@ -129,6 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command; every fault of the input is one sentence, never a traceback."""
     try:
         app(arguments, standalone_mode=True)
+    except KeyboardInterrupt:
+        print("esfsm: stopped before the job began or after it ended", file=sys.stderr)
+        sys.exit(STOPPED)
     except EsfsmError as error:
         print(f"esfsm: {error}", file=sys.stderr)
         sys.exit(UNUSABLE if isinstance(error, UnusableInput) else FAILED)
@@ -187,7 +194,8 @@ def _progress(quiet: bool) -> Iterator[Watch | None]:
             now = clock.now()
             if now - shown > REFRESH_S or engine.ended:
                 shown = now
-                live.update(progress.line(engine, now), refresh=True)
+                with suppress(OSError):  # who cannot be shown a job need not see it
+                    live.update(progress.line(engine, now), refresh=True)
 
         yield watch
 
@@ -202,6 +210,7 @@ def _plain(console: Console, progress: Progress, clock: Clock) -> Callable[[Fact
         nonlocal said
         if engine.state != said:
             said = engine.state
-            console.print(progress.line(engine, clock.now()), markup=False, highlight=False, soft_wrap=True)
+            with suppress(OSError):
+                console.print(progress.line(engine, clock.now()), markup=False, highlight=False, soft_wrap=True)
 
     return watch

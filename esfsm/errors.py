@@ -15,6 +15,7 @@
     ├── JournalError             the journal cannot be written any more
     ├── ReplayDiverged           this code decides otherwise than the journal tells
     ├── TransferError            a copy from or to a storage did not succeed
+    │   └── MissingMember        an output cannot be packed
     └── ChannelError             the channel to the payload cannot be opened or used
 
 Expected trouble (a store that fails, a payload that dies) is a fact, not an exception: an adapter raises,
@@ -28,6 +29,7 @@ __all__ = [
     "EsfsmError",
     "JournalError",
     "MissingExtra",
+    "MissingMember",
     "MissingProgram",
     "PilotErrorCode",
     "ReplayDiverged",
@@ -218,6 +220,14 @@ class TransferError(EsfsmError):
         self.url, self.why = url, why
         self.pilot_error_code = code
         super().__init__(f"{url}: {why}")
+
+
+class MissingMember(TransferError):
+    """An output that was to be packed is not there, or cannot be read to its end; no archive was made."""
+
+    def __init__(self, name: str, path: object, why: str) -> None:
+        self.name = name
+        super().__init__(str(path), f"member {name!r}: {why}", PilotErrorCode.MISSINGOUTPUTFILE)
 
 
 class ChannelError(EsfsmError):

@@ -6,14 +6,15 @@
 
 The first line says whose it is. Then come facts, numbered from 1, and after a group of facts what was decided because
 of them, up to the fact `decided`: this can be made again from the facts, so it only serves replay and readers. `crc`
-is the CRC-32 of the bytes of the line before `,"crc"`. A last line that is torn was never acted upon and is cut
-off; any other damage is refused. One writer: the file is locked while it is open.
+is the CRC-32 of the bytes of the line before `,"crc"`. A last line that is torn led to nothing outside and is cut off;
+any other damage is refused. One writer: the file is locked while it is open.
 """
 
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -27,6 +28,7 @@ from esfsm.core.facts import FACTS, Fact, FileCopy
 from esfsm.durable import sync_directory
 from esfsm.errors import JournalError, UnusableJournal
 from esfsm.model.event_range import EventRange
+from esfsm.model.settings import Settings
 
 __all__ = ["FORMAT", "Entry", "Header", "Journal", "read"]
 
@@ -48,7 +50,7 @@ class Header(NamedTuple):
     tables: str
     """Digest of the tables that decide."""
     job: dict[str, Any]
-    settings: dict[str, Any]
+    settings: Settings
 
 
 class Entry(NamedTuple):
@@ -63,7 +65,7 @@ class Journal:
     """The journal of one job, open for writing."""
 
     def __init__(self, path: Path, header: Header, entries: Sequence[Entry], descriptor: int) -> None:
-        self.path, self.header, self.entries = path, header, entries
+        self.path, self.header, self._entries = path, header, entries
         self._descriptor = descriptor
         self._number = entries[-1].number if entries else 0
         self._unsynced = False
@@ -85,9 +87,13 @@ class Journal:
     def _opened(cls, path: Path, header: Header, descriptor: int) -> Self:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise UnusableJournal(path, "it is no regular file")
+            content = path.read_bytes()
         except BlockingIOError:
             raise UnusableJournal(path, "another engine is running this job") from None
-        content = path.read_bytes()
+        except OSError as error:  # some shared file systems know no locks: two engines could not be told apart
+            raise UnusableJournal(path, f"it cannot be locked or read here: {error.strerror}") from None
         lines, good_bytes = _lines(content, path)
         found, entries = _parse(lines, path) if lines else (header, [])
         _compare(found, header, path)
@@ -97,11 +103,16 @@ class Journal:
             return cls(path, found, entries, descriptor)
         os.ftruncate(descriptor, 0)
         journal = cls(path, header, (), descriptor)
-        told = {"esfsm_journal": FORMAT, **header._asdict()}
+        told = {"esfsm_journal": FORMAT, **header._asdict(), "settings": header.settings.model_dump(mode="json")}
         journal._write(_line(told))
         journal.sync()
         sync_directory(path.parent)
         return journal
+
+    def take_entries(self) -> Iterator[Entry]:
+        """What was there when it was opened, once: it is let go of as it is taken."""
+        entries, self._entries = self._entries, ()
+        yield from entries
 
     def append(self, facts: Iterable[Fact], at: float) -> list[Entry]:
         """Write facts in one go, heard at the time `at`; returns them with their numbers. `sync` makes them last."""
@@ -152,6 +163,8 @@ class Journal:
 
 def read(path: Path) -> tuple[Header, list[Entry]]:
     """A journal for readers; a torn last line is left out. Raises `UnusableJournal`."""
+    if path.is_fifo():  # nobody may ever write to it
+        raise UnusableJournal(path, "it is no regular file")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -217,7 +230,11 @@ def _parse(lines: list[dict[str, Any]], path: Path) -> tuple[Header, list[Entry]
     version = first.get("esfsm_journal")
     if version != FORMAT:
         raise UnusableJournal(path, f"format {version} is not known to this version, which reads {FORMAT}")
-    header = Header(*(first[name] for name in Header._fields))
+    try:
+        told = (first["panda_id"], first["run"], first["workflow"], first["tables"], first["job"])
+        header = Header(*told, Settings.model_validate(first["settings"]))
+    except (KeyError, ValidationError):
+        raise UnusableJournal(path, "its first line is of another version; finish it with that one") from None
     return header, _entries(rest, path)
 
 

@@ -127,7 +127,11 @@ def connect(name: str | None = None, *, patience_s: float | None = None) -> Iter
 def _dealer(name: str | None, patience_s: float | None) -> Iterator["zmq.Socket[bytes]"]:
     import zmq
 
-    name = name or os.environ.get("PILOT_EVENTRANGECHANNEL") or "EventService_EventRanges"
+    name = name or os.environ.get("PILOT_EVENTRANGECHANNEL")
+    if name is None:
+        name = "EventService_EventRanges"
+        if not os.path.exists(f"/tmp/zmq_{name}"):  # noqa: PTH110 - pathlib takes its time to import
+            raise ChannelError("there is no channel: PILOT_EVENTRANGECHANNEL is not set, so no pilot has started this")
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.setsockopt(zmq.LINGER, ceil(1000 * (LINGER_S if patience_s is None else patience_s)))
         try:

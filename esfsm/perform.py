@@ -28,7 +28,9 @@ from esfsm.transfers import Transfers
 __all__ = ["Performer"]
 
 THREADS = 8
-"""Actions that go on at the same time beside the payload: the broker, packing, some stores."""
+"""Packing and stores that go on at the same time beside the payload: they wait for disks and wires, not for cores."""
+TALKS = 2
+"""Words with the server at the same time; they never wait for a store."""
 
 
 END_PATIENCE_S = 15.0
@@ -42,10 +44,11 @@ class Performer:
         self._job, self._workdir, self._settings, self._said_by, self._run = job, workdir, settings, said_by, run
         self._inbox = inbox
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="perform")
+        self._talk = ThreadPoolExecutor(TALKS, thread_name_prefix="server")
         self._payloads: dict[int, Future[Running]] = {}
         """By the number of the action; a future, as what is said to a payload may come before it has started."""
         self._lock = Lock()
-        transfers = Transfers(job, workdir, settings)
+        self._transfers = transfers = Transfers(job, workdir, settings)
         self._hands: dict[type[a.Action], Callable[..., f.Fact | None]] = {
             a.ClassifyJob: lambda _: classify(job),
             a.SelectExecutor: self._select_executor,
@@ -76,16 +79,23 @@ class Performer:
             case _:
                 if isinstance(action, a.RunPayload | a.RunEsPayload):
                     self._payloads[action.number] = Future()
-                self._pool.submit(self._perform, action)
+                talks = isinstance(action, a.RequestRanges | a.ReportRanges | a.ReportJob)
+                (self._talk if talks else self._pool).submit(self._perform, action)
 
     def open(self) -> None:
-        """Make sure that there is somebody to ask for event ranges. Raises `UnusableInput` or `WireError`."""
+        """Make sure that what will be needed is there. Raises `UnusableInput`, or `WireError` of the broker."""
+        plugins.find("channels", self._settings.channel)
+        self._transfers.check()
         if self._job.kind is JobKind.EVENTSERVICE:
             self._open_communicator()
 
     def end_orphans(self) -> None:
         """End the payload of an engine of this run that has died."""
-        if self._executor.end_orphan(self._run):
+        try:
+            found = self._executor.end_orphan(self._run)
+        except UnusableInput:
+            return  # an executor that is not here has started nothing here; its state says so
+        if found:
             logger.info("ended the payload of an engine that has died")
 
     def close(self) -> None:
@@ -93,6 +103,7 @@ class Performer:
         self._inbox.close()
         self._tell_payloads(lambda running: running.stop(0.0))
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._talk.shutdown(wait=True, cancel_futures=True)
         for payload in self._payloads.values():
             if payload.done() and not payload.result().wait(END_PATIENCE_S):
                 logger.warning("a payload did not end within {} s", END_PATIENCE_S)
@@ -153,14 +164,24 @@ class Performer:
         hooks = _Hooks(action.number, self._inbox, self._workdir)
         event_service = isinstance(action, a.RunEsPayload)
         if event_service:
-            self._open_communicator().update_job(JobReport("running"))
+            self._say_running()
         running = self._executor.start(payload, hooks, event_service=event_service)
         self._payloads[action.number].set_result(running)
         return None
 
+    def _say_running(self) -> None:
+        """A heartbeat may be lost; a command that answers it may not."""
+        try:
+            command = self._open_communicator().update_job(JobReport("running"))
+        except WireError as error:
+            logger.warning("the server was not told that the job runs: {}", error)
+            return
+        if command in ("tobekilled", "softkill"):
+            self._inbox.put(f.Preempted(why=f"the server says {command}"))
+
     def _request_ranges(self, action: a.RequestRanges) -> f.Fact:
         try:
-            grant = self._open_communicator().get_event_ranges(action.n, f"{self._run}.{action.number}")
+            grant = self._open_communicator().get_event_ranges(action.n, f"{self._run}.{action.request}")
         except WireError as error:
             return f.RequestUnanswered(why=str(error))
         if not grant.event_ranges and grant.exhausted:
@@ -205,7 +226,7 @@ class _Hooks:
         """What is announced and not there is a failed range, not an output."""
         files = [self._workdir / path for path in paths]
         try:
-            size_bytes = sum(file.stat().st_size for file in files)
+            seen = [file.stat() for file in files]
         except (OSError, ValueError) as error:
             why = f"the output that the payload announced is not there: {error}"
             self._tell(
@@ -215,8 +236,9 @@ class _Hooks:
         told = tuple(
             str(file.relative_to(self._workdir) if file.is_relative_to(self._workdir) else file) for file in files
         )
-        content = {"event_range_id": event_range_id, "paths": told, "size_bytes": size_bytes}
-        self._tell(f.OutputProduced, **content, cpu_s=cpu_s, wall_s=wall_s)
+        content = {"event_range_id": event_range_id, "paths": told, "stamps": tuple(stat.st_mtime_ns for stat in seen)}
+        size_bytes = sum(stat.st_size for stat in seen)
+        self._tell(f.OutputProduced, **content, size_bytes=size_bytes, cpu_s=cpu_s, wall_s=wall_s)
 
     def range_errored(self, event_range_id: str, why: str) -> None:
         self._tell(f.RangeErrored, event_range_id=event_range_id, why=why)

@@ -91,7 +91,7 @@ def check_workflow(path: Path) -> list[str]:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        return [f"{path}:1: it cannot be read: {error}"]
+        return [f"{path}: it cannot be read: {getattr(error, 'strerror', None) or error}"]
     return check(text, str(path), held())
 
 

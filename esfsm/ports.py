@@ -70,7 +70,7 @@ class Channel(Protocol):
 class Communicator(Protocol):
     """Whoever hands out event ranges and books what became of them: a broker, PanDA, Harvester.
 
-    Any thread may call it. Raises `WireError` when the answer is unknown; then the same call is made again.
+    Any thread may call it. Raises `WireError` when the answer is unknown; then it is asked again, under the same name.
     """
 
     def get_event_ranges(self, n: int, request: str) -> Grant:
@@ -126,7 +126,11 @@ class Archiver(Protocol):
         """Write them under the names they get inside; returns size in bytes and adler32."""
         ...
 
-    def unpack(self, archive: Path, directory: Path) -> list[str]:
+    def names(self, archive: Path) -> list[str]:
+        """The names of its members. Raises `TransferError`."""
+        ...
+
+    def unpack(self, archive: Path, directory: Path, *, limit_bytes: int | None = None) -> list[str]:
         """Every member is checked before the first is written; returns their names. Raises `TransferError`."""
         ...
 

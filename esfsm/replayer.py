@@ -9,7 +9,6 @@ from esfsm.core.engine import Engine
 from esfsm.core.facts import Fact
 from esfsm.errors import ReplayDiverged, WorkflowError
 from esfsm.journal import read
-from esfsm.model.settings import Settings
 from esfsm.views.story import Story, tell
 
 __all__ = ["replay"]
@@ -22,7 +21,7 @@ def replay(journal: Path | str) -> Story:
     wrote it, naming the fact, what the journal has and what this code decides.
     """
     header, entries = read(Path(journal))
-    engine = Engine(plugins.workflow(header.workflow), plugins.held(), Settings.model_validate(header.settings))
+    engine = Engine(plugins.workflow(header.workflow), plugins.held(), header.settings)
 
     heard = 0
 

@@ -2,13 +2,14 @@
 
 import errno
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
 from esfsm import plugins
 from esfsm.core import actions as a
 from esfsm.core import facts as f
-from esfsm.errors import PilotErrorCode, TransferError
+from esfsm.errors import MissingMember, PilotErrorCode, TransferError
 from esfsm.model.files import FileSpec
 from esfsm.model.job import Job
 from esfsm.model.settings import Settings
@@ -17,6 +18,8 @@ from esfsm.ports import Archiver, Storage
 __all__ = ["Transfers"]
 
 ARCHIVE_FORMAT = "tar"
+OURS = ("journal.jsonl", "broker.sqlite", "payload.stdout", "payload.stderr", "jobReport.json")
+"""What lies in a work directory beside inputs and outputs."""
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """How a file system says that there is no room: on the disk, in the quota, in one file."""
 
@@ -28,6 +31,11 @@ class Transfers:
         self._job, self._workdir, self._settings = job, workdir, settings
         output_url = settings.output_url or str(workdir / "outputs")
         self._rses = [url.rstrip("/") for url in (output_url, settings.failover_url) if url]
+
+    def check(self) -> None:
+        """Whether there is a storage for each place; raises `UnknownName` or `MissingExtra`."""
+        for url in (*self._rses, self._settings.input_url or "."):
+            self._storage(url)
 
     def stage_in(self) -> f.Fact:
         """All inputs, compared with what PanDA says of them."""
@@ -53,7 +61,7 @@ class Transfers:
                 found.add(spec.lfn)
                 continue
             try:
-                found.update(self._archiver.unpack(self._workdir / spec.lfn, self._workdir))
+                found.update(self._unpack(self._workdir / spec.lfn))
             except TransferError as error:
                 code, lfn = error.pilot_error_code, spec.lfn
                 corrupted = (lfn,) if code is PilotErrorCode.NOSUCHFILE else ()  # PanDA makes these events again
@@ -73,22 +81,23 @@ class Transfers:
         return f.MergeProven(event_ranges=len(self._job.listed_files), by=proof.by)
 
     def pack_outputs(self, action: a.PackOutputs) -> f.Fact:
-        """One archive, of all outputs that are still there."""
+        """One archive, of all outputs that can be packed: one that cannot costs its own range and no other."""
         paths = {member.name: self._workdir / member.path for member in action.members}
-        gone = set(self._archiver.missing(paths))
-        lost = {member.event_range_id for member in action.members if member.name in gone}
-        kept = {m.name: paths[m.name] for m in action.members if m.event_range_id not in lost}
-        told_lost = tuple(i for i in dict.fromkeys(m.event_range_id for m in action.members) if i in lost)
-        if not kept:
-            return f.OutputsPacked(size_bytes=0, adler32="00000001", lost=told_lost)
-        try:
-            size_bytes, adler32 = self._archiver.pack(kept, self._workdir / action.lfn)
-        except TransferError as error:
-            return f.PackFailed(error_code=error.pilot_error_code, why=str(error))
-        except OSError as error:
-            code = PilotErrorCode.NOLOCALSPACE if error.errno in NO_SPACE else PilotErrorCode.FILEHANDLINGFAILURE
-            return f.PackFailed(error_code=code, why=f"{self._workdir / action.lfn}: {error.strerror}")
-        return f.OutputsPacked(size_bytes=size_bytes, adler32=adler32, lost=told_lost)
+        gone = {*self._archiver.missing(paths), *(m.name for m in action.members if _changed(paths[m.name], m.stamp))}
+        while True:
+            lost = {member.event_range_id: None for member in action.members if member.name in gone}
+            kept = {m.name: paths[m.name] for m in action.members if m.event_range_id not in lost}
+            if not kept:
+                return f.OutputsPacked(size_bytes=0, adler32="00000001", lost=tuple(lost))
+            try:
+                size_bytes, adler32 = self._archiver.pack(kept, self._workdir / action.lfn)
+            except MissingMember as error:
+                gone.add(error.name)  # one fewer each time
+                continue
+            except OSError as error:
+                code = PilotErrorCode.NOLOCALSPACE if error.errno in NO_SPACE else PilotErrorCode.FILEHANDLINGFAILURE
+                return f.PackFailed(error_code=code, why=f"{self._workdir / action.lfn}: {error.strerror}")
+            return f.OutputsPacked(size_bytes=size_bytes, adler32=adler32, lost=tuple(lost))
 
     def store_archive(self, action: a.StoreArchive) -> f.Fact:
         """One archive to one storage; what is there then is what was packed."""
@@ -112,6 +121,15 @@ class Transfers:
             except TransferError as error:
                 return f.StageOutFailed(error_code=error.pilot_error_code, why=str(error))
         return f.OutputsStaged(files=tuple(copies))
+
+    def _unpack(self, archive: Path) -> list[str]:
+        """Its members, none of which may pass for a file of ours."""
+        ours = {spec.lfn for spec in (*self._job.in_files, *self._job.out_files)} | {self._job.transformation, *OURS}
+        if taken := sorted(ours.intersection(self._archiver.names(archive))):
+            code = PilotErrorCode.NOSUCHFILE
+            raise TransferError(str(archive), f"its member {taken[0]!r} bears the name of another file", code)
+        free_bytes = shutil.disk_usage(self._workdir).free
+        return self._archiver.unpack(archive, self._workdir, limit_bytes=free_bytes)
 
     @property
     def _archiver(self) -> Archiver:
@@ -143,6 +161,14 @@ class Transfers:
             except TransferError:
                 continue
         return self._put(lfn, len(self._rses) - 1)
+
+
+def _changed(path: Path, stamp: int) -> bool:
+    """Whether a file is another one than when it was announced; stamp 0: nobody looked then."""
+    try:
+        return stamp not in (0, path.stat().st_mtime_ns)
+    except (OSError, ValueError):
+        return True
 
 
 def _difference(spec: FileSpec, copy: f.FileCopy, path: Path) -> tuple[int, str]:

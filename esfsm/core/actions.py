@@ -149,15 +149,19 @@ class ReportJob(Action):
 
 @_action
 class RequestRanges(Action):
-    """Ask the broker for `n` ranges. The same request again gets the same ranges, or others and these go back."""
+    """Ask the broker for `n` ranges. The same request again gets the same ranges, or others and these go back.
+
+    `request` counts the requests of a job; one without an answer is made again under the same number.
+    """
 
     outside = True
     ended_by = frozenset({"ranges_granted", "ranges_exhausted", "request_unanswered"})
     n: int
+    request: int = 0
 
     def about(self) -> str:
-        """How many."""
-        return str(self.n)
+        """How many, by which request."""
+        return f"{self.n} by {self.request}"
 
 
 @_action
@@ -173,11 +177,12 @@ class StockRanges(Action):
 
 
 class Member(NamedTuple):
-    """One file of an archive: the range it belongs to, its name inside, and where it lies."""
+    """One file of an archive: the range it belongs to, its name inside, where it lies, when it was changed last."""
 
     event_range_id: str
     name: str
     path: str
+    stamp: int = 0
 
 
 @_action

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from esfsm.core import facts as f
 from esfsm.core.actions import ACTIONS, Action, DrainRanges, Note, ReportJob, SetAlarm, Stop
 from esfsm.core.ranges import Ranges
-from esfsm.core.stageout import DIAG_LENGTH
+from esfsm.core.stageout import DIAG_LENGTH, pause_s
 from esfsm.core.workflow import Arrow, Workflow, all_arrows, machine
 from esfsm.errors import PilotErrorCode, WorkflowError
 from esfsm.model.report import JobReport
@@ -60,6 +60,8 @@ class Engine:
         self._now = 0.0
         self._doing = 0
         self._flush = False
+        self._reports = 0
+        self._report_again: float | None = None
 
     @property
     def state(self) -> str:
@@ -74,7 +76,8 @@ class Engine:
     @property
     def ended(self) -> bool:
         """Whether nothing is left to do: an end is reached and reported, and no payload is alive."""
-        return self.state in self.workflow.ends and not self._is_doing and not self._payloads()
+        at_end = self.state in self.workflow.ends
+        return at_end and not self._is_doing and self._report_again is None and not self._payloads()
 
     @property
     def resumable(self) -> bool:
@@ -94,18 +97,21 @@ class Engine:
 
         Raises `WorkflowError`, and nothing has changed, for an answer that nobody asked for.
         """
-        action = self._answered(fact)
+        action = self.answered(fact)
         if fact.answers and action is None:
             return ()
-        self._now = max(self._now, fact.at)
+        self._now = fact.at
         if action is not None and self._ends(fact, action):
             del self._outstanding[fact.answers]
         self._book(fact, action)
         actions = [] if self._moves_nothing(fact, action) else self._move(fact)
         return (*actions, *self._decide())
 
-    def _answered(self, fact: f.Fact) -> Action | None:
-        """The action that a fact answers; None when it answers none, or one that has ended already."""
+    def answered(self, fact: f.Fact) -> Action | None:
+        """The action that a fact answers; None when it answers none, or one that has ended already.
+
+        Raises `WorkflowError` for an answer that nobody asked for.
+        """
         if fact.answers > self._last:
             raise WorkflowError(f"action {fact.answers}", "never asked for", fact.name)
         action = self._outstanding.get(fact.answers)
@@ -139,14 +145,25 @@ class Engine:
         self.ranges.hear(fact, action)
         if isinstance(fact, f.OutputsStaged):
             self.outputs = fact.files or tuple(self.ranges.stageout.staged)
+        if isinstance(action, ReportJob) and fact.answers == self._doing:
+            self._book_report(fact)
+
+    def _book_report(self, fact: f.Fact) -> None:
+        """The final word is said again after a pause while nobody answers, a bounded number of times."""
+        self._reports = 0 if isinstance(fact, f.JobReported) else self._reports + 1
+        again = 0 < self._reports < self._settings.report_attempts
+        self._report_again = fact.at + pause_s(self._settings.retry_pause_s, self._reports) if again else None
 
     def _resume(self, settings: Settings) -> None:
         """What a state asked for that the job has left will not be answered any more: nobody is alive to do so."""
         if self.resumable:  # an end is left; a state on the way to one keeps why it goes there
             self.trouble, self.ranges.trouble = NO_TROUBLE, None
+        elif self._report_again is not None:
+            self._report_again = 0.0
         self._settings = self.ranges.settings = self.ranges.stageout.settings = settings
         for number, action in tuple(self._outstanding.items()):
-            if action.for_state and (number != self._doing or self.resumable):
+            left = action.for_state and (number != self._doing or self.resumable)
+            if left or isinstance(action, SetAlarm):  # the clock of another engine is not ours
                 del self._outstanding[number]
 
     def _payloads(self) -> list[int]:
@@ -164,6 +181,7 @@ class Engine:
         if self.state == source:
             return hurry
         self.way.append(Step(source, fact.name, self.state, fact.at))
+        self._reports, self._report_again = 0, None
         if isinstance(fact, f.Preempted) or (hasattr(fact, "error_code") and not self.trouble[0]):
             self.trouble = (int(getattr(fact, "error_code", 0)), getattr(fact, "why", ""))
         left = [self._ask(Stop(target=self._doing, grace_s=self._settings.grace_s))] if self._is_doing else []
@@ -194,7 +212,9 @@ class Engine:
         return asked
 
     def _decide(self) -> list[Action]:
-        """What is due for the ranges in this state."""
+        """What is due by itself: the final report once more, or whatever the ranges of this state need."""
+        if self._report_again is not None:
+            return self._decide_report(self._report_again)
         if self.workflow.states[self.state].holds is None:
             return []
         alive = bool(self._payloads())
@@ -203,11 +223,20 @@ class Engine:
         self._flush = False
         if not alive and self._doing == 0:
             due += self.ranges.settle()
-        alarm = self.ranges.alarm(feeding=feeding)
-        if alarm is not None and not any(isinstance(a, SetAlarm) and a.when <= alarm for a in self.outstanding()):
-            due.append(SetAlarm(when=alarm))
+        due += self._alarm(self.ranges.alarm(feeding=feeding))
         noted = [action.fact for action in self.outstanding() if isinstance(action, Note)]
         return [self._ask(action) for action in due if not (isinstance(action, Note) and action.fact in noted)]
+
+    def _decide_report(self, when: float) -> list[Action]:
+        if when > self._now:
+            return [self._ask(alarm) for alarm in self._alarm(when)]
+        self._report_again = None
+        return self._enter()
+
+    def _alarm(self, when: float | None) -> list[Action]:
+        """An alarm, unless there is none to set or one that rings by then."""
+        set_already = any(isinstance(a, SetAlarm) and when is not None and a.when <= when for a in self.outstanding())
+        return [] if when is None or set_already else [SetAlarm(when=when)]
 
     def _report(self) -> JobReport:
         """The final word about the job. A stop is no failure of an Event Service job: the rest is handed out again."""

@@ -234,10 +234,15 @@ class RangesSent(Fact):
 
 @_fact
 class OutputProduced(Fact):
-    """The payload announced a result and its files are there; sizes in bytes, times in seconds."""
+    """The payload announced a result and its files are there; sizes in bytes, times in seconds.
+
+    `stamps`: when each file was changed last, in nanoseconds since 1970; one that is changed later is not what was
+    announced.
+    """
 
     event_range_id: str
     paths: tuple[str, ...]
+    stamps: tuple[int, ...] = ()
     size_bytes: int = 0
     cpu_s: float = 0.0
     wall_s: float = 0.0

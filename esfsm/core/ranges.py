@@ -44,6 +44,7 @@ class Ranges:
         """Results for ranges that the payload does not have: unknown, or announced before."""
         self.settings = settings
         self._supply = _Supply()
+        self._requests = 0
 
     def hear(self, fact: f.Fact, action: Action | None) -> None:
         """Book a fact; `action` is the one that it answers, if any."""
@@ -70,6 +71,7 @@ class Ranges:
             case f.JobResumed():
                 self.payload_gone()
                 self._supply = _Supply(asking=self._supply.asking)
+                self.stageout.resume(fact.at)
             case _:
                 self._hear_answer(fact, action)
 
@@ -116,7 +118,7 @@ class Ranges:
                 yield Note(fact=f.LimitExceeded(error_code=PilotErrorCode.COMMUNICATIONFAILURE, why=why))
                 return
             supply.asking = True
-            yield RequestRanges(n=supply.wanted)
+            yield RequestRanges(n=supply.wanted, request=self._requests)
 
     def _starve(self) -> Iterator[Action]:
         """The payload asks although it is to end: nothing more comes."""
@@ -125,9 +127,12 @@ class Ranges:
             yield StockRanges(last=True)
 
     def _hear_output(self, fact: f.OutputProduced) -> None:
+        output = Output(fact.paths, fact.size_bytes, fact.at, fact.stamps)
         if self._expected(fact.event_range_id, fact.name):
             self.ledger.step(fact.name, (fact.event_range_id,))
-            self.stageout.add(fact.event_range_id, Output(fact.paths, fact.size_bytes, fact.at))
+            self.stageout.add(fact.event_range_id, output)
+        else:
+            self.stageout.renew(fact.event_range_id, output)
 
     def _expected(self, event_range_id: str, fact: str) -> bool:
         """A stranger said this: what cannot be is counted and changes nothing."""
@@ -154,6 +159,7 @@ class Ranges:
     def _hear_broker(self, fact: f.Fact) -> None:
         supply = self._supply
         supply.asking = False
+        self._requests += isinstance(fact, f.RangesGranted | f.RangesExhausted)
         if isinstance(fact, f.RangesGranted):
             self.total = fact.total
         if isinstance(fact, f.RangesGranted) and self.ledger.grant(fact.event_ranges):
@@ -172,7 +178,7 @@ class Ranges:
         batch = self.stageout.batches[lfn]
         lost = tuple(i for i in batch.event_range_ids if i in fact.lost)
         self.ledger.step(fact.name, [i for i in batch.event_range_ids if i not in lost])
-        why = "its output vanished before it was packed"
+        why = "its output vanished, or was changed, before it was packed"
         self._errored("output_lost", lost, PilotErrorCode.MISSINGOUTPUTFILE, why)
         self.stageout.packed(lfn, fact)
 

@@ -13,6 +13,10 @@ from esfsm.errors import UnsoundWorkflow
 
 __all__ = ["check", "sound"]
 
+ENDS = ("done", "stopped", "failed")
+"""The ends of a job that the outcome and the final report know."""
+HOLDING = ("run_es_payload", "drain_ranges")
+
 Fault = tuple[tuple[str, ...], str]
 
 
@@ -25,7 +29,7 @@ def check(text: str, name: str, held: Mapping[str, Workflow]) -> list[str]:
         workflow = Workflow.parse(text, name)
     except UnsoundWorkflow as unsound:
         return unsound.faults
-    found = [*_names(workflow, held), *_shape(workflow), *_deafness(workflow, held)]
+    found = [*_names(workflow, held), *_shape(workflow), *_deafness(workflow, held), *_duties(workflow)]
     return [f"{name}:{line}: {sentence}" for line, sentence in sorted((line_of(text, key), s) for key, s in found)]
 
 
@@ -84,6 +88,26 @@ def _closure(start: set[str], steps: Mapping[str, set[str]]) -> set[str]:
                 found.add(name)
                 todo.append(name)
     return found
+
+
+def _duties(workflow: Workflow) -> Iterator[Fault]:
+    """What the engine counts on: whatever is done can break and be stopped, and ranges are brought to their ends."""
+    doing = [state for state in workflow.states.values() if state.does is not None]
+    for end in workflow.ends if doing else ():
+        if end not in ENDS:
+            yield ("ends",), f"the end {end} is none of {', '.join(ENDS)}"
+    for state in doing:
+        on = {**workflow.anywhere, **state.on}
+        for fact in ("action_broke", "preempted") if state.name not in workflow.ends else ():
+            if fact not in on:
+                yield (state.name,), f"state {state.name}: it does not hear {fact}"
+        if state.does in HOLDING and state.holds is None:
+            yield (state.name,), f"state {state.name}: {state.does} needs a table of ranges to hold"
+        if state.does == "run_es_payload" and on.get("limit_exceeded", state.name) == state.name:
+            yield (state.name,), f"state {state.name}: limit_exceeded must lead out of it"
+    for state in workflow.states.values():
+        if state.holds is not None and state.does not in HOLDING:
+            yield (state.name,), f"state {state.name}: it holds ranges, so it must do one of {', '.join(HOLDING)}"
 
 
 def _deafness(workflow: Workflow, held: Mapping[str, Workflow]) -> Iterator[Fault]:

@@ -5,8 +5,9 @@ failed, into one report only. A batch goes pack -> store -> report and waits bet
 time it is.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from posixpath import basename
 
 from esfsm.core.actions import Action, Member, Note, PackOutputs, ReportRanges, StoreArchive
@@ -15,7 +16,7 @@ from esfsm.errors import PilotErrorCode
 from esfsm.model.report import ArchiveRecord, Report
 from esfsm.model.settings import Settings
 
-__all__ = ["Batch", "Output", "StageOut", "archive_name", "member_names", "pause_s"]
+__all__ = ["Batch", "Output", "StageOut", "archive_name", "members_of", "pause_s"]
 
 DIAG_LENGTH = 500
 """PanDA rolls a whole report back when one errorDiag is longer (seen on panda-server 0.8.1 and 1.0.4)."""
@@ -32,19 +33,6 @@ def archive_name(first: str) -> str:
     return f"EventService_premerge_{first}.tar"
 
 
-def member_names(paths: Sequence[str], event_range_id: str) -> list[str]:
-    """The names inside the archive; a merge job looks for `<output LFN>.<eventRangeID>`.
-
-    Files of one name in several directories are told apart by a number in front: none may be lost.
-    """
-    names: list[str] = []
-    for path in paths:
-        name = basename(path)
-        name = name if name.endswith(f".{event_range_id}") else f"{name}.{event_range_id}"
-        names.append(name if name not in names else f"{len(names) + 1}.{name}")
-    return names
-
-
 def pause_s(first_s: float, tries: int) -> float:
     """The pause after so many tries: doubled each time, 64 times the first at most."""
     return first_s * float(2 ** min(tries - 1, 6))
@@ -57,6 +45,27 @@ class Output:
     paths: tuple[str, ...]
     size_bytes: int
     at: float
+    stamps: tuple[int, ...] = ()
+
+
+def members_of(outputs: Mapping[str, Output]) -> tuple[Member, ...]:
+    """The members of an archive; a merge job looks for the names `<output LFN>.<eventRangeID>`.
+
+    Files of one name in several directories are told apart by a number in front: none may be lost.
+    """
+    members: dict[str, Member] = {}
+    for event_range_id, output in outputs.items():
+        for path, stamp in zip(output.paths, output.stamps or (0,) * len(output.paths), strict=True):
+            plain = _member_name(path, event_range_id)
+            others = (f"{number}.{plain}" for number in count(2))
+            name = next(name for name in chain([plain], others) if name not in members)
+            members[name] = Member(event_range_id, name, path, stamp)
+    return tuple(members.values())
+
+
+def _member_name(path: str, event_range_id: str) -> str:
+    name = basename(path)
+    return name if name.endswith(f".{event_range_id}") else f"{name}.{event_range_id}"
 
 
 @dataclass(slots=True)
@@ -101,9 +110,23 @@ class StageOut:
         self._outputs[event_range_id] = output
         self._size_bytes += output.size_bytes
 
+    def renew(self, event_range_id: str, output: Output) -> None:
+        """A result was announced once more: as long as it waits, its files are what they are now."""
+        waiting = self._outputs.get(event_range_id)
+        if waiting is not None:
+            self._size_bytes += output.size_bytes - waiting.size_bytes
+            self._outputs[event_range_id] = replace(output, at=waiting.at)
+
     def add_failures(self, event_range_ids: Iterable[str], error_code: int, why: str) -> None:
         """Ranges wait to be reported failed."""
         self._failures.setdefault((error_code, why), []).extend(event_range_ids)
+
+    def resume(self, now: float) -> None:
+        """A new engine tries at once what the old one was to try later; its clock may have been another one."""
+        for batch in self.batches.values():
+            batch.not_before = 0.0
+        for event_range_id, output in self._outputs.items():
+            self._outputs[event_range_id] = replace(output, at=min(output.at, now))
 
     def due(self, now: float, flush: bool) -> Iterator[Action]:
         """What is to be done now; `flush`: pack whatever waits."""
@@ -170,13 +193,8 @@ class StageOut:
         """Put what waits into batches, when it is enough, or time, or the end."""
         while self._outputs and (flush or self._enough() or self._late(now)):
             taken = self._take_outputs()
-            members = tuple(
-                Member(event_range_id, name, path)
-                for event_range_id, output in taken.items()
-                for name, path in zip(member_names(output.paths, event_range_id), output.paths, strict=True)
-            )
             key = archive_name(next(iter(taken)))
-            self.batches[key] = Batch(key, tuple(taken), "pack", members)
+            self.batches[key] = Batch(key, tuple(taken), "pack", members_of(taken))
         if self._failures and not any(
             batch.archive is None and batch.todo == "report" for batch in self.batches.values()
         ):

@@ -59,6 +59,8 @@ class Workflow:
             content = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise UnsoundWorkflow([_toml_fault(error, text, name)]) from None
+        except RecursionError:
+            raise UnsoundWorkflow([f"{name}:1: it is nested too deeply"]) from None
         faults = [f"{name}:{line_of(text, key)}: {sentence}" for key, sentence in _form_faults(content)]
         if faults:
             raise UnsoundWorkflow(faults)

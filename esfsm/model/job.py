@@ -75,7 +75,7 @@ def _count(value: object, info: ValidationInfo) -> object:
         number = int(value if isinstance(value, int | float) else str(value))
     except (ValueError, OverflowError):
         number = -1
-    return number if number >= 0 else _default(value, info, "a whole number from 0 on")
+    return number if 0 <= number < 2**63 else _default(value, info, "a whole number from 0 on, of 63 bits")
 
 
 def _default(value: object, info: ValidationInfo, expected: str = "") -> object:
@@ -133,7 +133,9 @@ class Job(BaseModel):
     """Without the log."""
     log_file: FileSpec | None
 
-    core_count: Annotated[Count, AfterValidator(lambda cores: max(1, cores))] = Field(1, alias="coreCount")
+    core_count: Annotated[Count, AfterValidator(lambda cores: min(max(1, cores), 100_000))] = Field(
+        1, alias="coreCount"
+    )
     max_walltime_s: Count = Field(0, alias="maxWalltime")
     """0, as in the next three: no limit."""
     max_cpu_s: Count = Field(0, alias="maxCpuCount")

@@ -26,7 +26,7 @@ class Outcome(BaseModel):
 
     panda_id: int
     state: str
-    """The state that the job is in: done, failed, stopped, or an end of your own table."""
+    """The state that the job is in: done, failed or stopped."""
     path: tuple[str, ...]
     """The states entered, in order."""
     sentence: str

@@ -43,14 +43,16 @@ class Settings(BaseSettings):
     """Who hands out event ranges."""
     channel: str = "zmq"
     """The wire to the payload."""
+    queuedata: Path | None = None
+    """What the queue says: a JSON file in CRIC's form, of one queue."""
     workflow: str | None = None
     """A table of your own in place of the one that the job's kind chooses: a path, or a plug-in's name."""
-    cores: int | None = Field(None, ge=1)
+    cores: int | None = Field(None, ge=1, le=100_000)
     """Worker processes of the payload; None: the job's coreCount."""
 
-    events: int | None = Field(None, ge=1)
+    events: int | None = Field(None, ge=1, le=10**12)
     """Local broker: events in each input file."""
-    events_per_range: int = Field(1, ge=1)
+    events_per_range: int = Field(1, ge=1, le=10**12)
     """Local broker: events a range (PanDA's task split rule ES; its default is 1)."""
     ranges: Path | None = None
     """Local broker: a JSON file with the list of ranges that PanDA would send, in place of `events`."""
@@ -59,6 +61,9 @@ class Settings(BaseSettings):
     max_attempt: int = Field(10, ge=1)
     """Local broker: how often one range may be handed out (PanDA's default is 10)."""
 
+    transformations: Path | None = None
+    """The directory of the transformations, looked at before the PATH; None: that of the inputs, if it is local,
+    or else that of the job file."""
     input_url: str | None = None
     """The directory that holds the inputs; None: the directory of the job file."""
     output_url: str | None = None
@@ -75,7 +80,7 @@ class Settings(BaseSettings):
 
     stage_out_rounds: int = Field(3, ge=1, le=100)
     """How often all storages are tried for one archive before its ranges are reported failed."""
-    report_attempts: int = Field(8, ge=1, le=100)
+    report_attempts: int = Field(20, ge=1, le=100)
     """How often a report or a request for ranges is made without an answer that can be believed."""
     retry_pause_s: float = Field(1.0, ge=0, le=3600)
     """The pause before something is tried again; it doubles each time, up to 64 times this."""

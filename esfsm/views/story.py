@@ -34,6 +34,8 @@ class Story:
     began: float = 0.0
     """Seconds since 1970."""
     ended_s: float = 0.0
+    resumed: int = 0
+    """How often an engine took the job up again."""
     ranges: dict[str, RangeStory] = field(default_factory=dict)
     _archives: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -43,9 +45,13 @@ class Story:
         told += [f"{step.at - self.began:10.3f} s  {step.fact} -> {step.target}" for step in self.engine.way]
         held = [(arrow, n) for arrow, n in self.engine.arrows.items() if arrow.source == arrow.target]
         told += [f"{'':14}{n} x {arrow.fact} in {arrow.source}" for arrow, n in held]
+        if self.resumed:
+            told.append(f"taken up again: {self.resumed} x")
         counts = self.engine.ranges.ledger.counts()
         if counts:
             told.append("event ranges: " + ", ".join(f"{n} {state}" for state, n in counts.items()))
+        if not self.engine.ended:
+            told.append("the journal ends here, and the job had not ended")
         error_code, why = self.engine.trouble
         if why:
             told.append(f"why: {why} (pilot error code {error_code})" if error_code else f"why: {why}")
@@ -59,6 +65,7 @@ def tell(engine: Engine, facts: Iterable[f.Fact], decided: Callable[[int, tuple[
     for number, fact in enumerate(facts, 1):
         story.began = story.began or fact.at
         story.ended_s = fact.at - story.began
+        story.resumed += isinstance(fact, f.JobResumed)
         _note(story, fact, actions.get(fact.answers), fact.at - story.began)
         led_to = engine.receive(fact)
         actions.update((action.number, action) for action in led_to)

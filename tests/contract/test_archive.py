@@ -16,9 +16,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from esfsm.adapters.archives import tar as tar_format
-from esfsm.adapters.archives.tar import MissingMember, Packed, UnsafeArchive, missing, names, pack, unpack
+from esfsm.adapters.archives.tar import Packed, UnsafeArchive, missing, names, pack, unpack
 from esfsm.durable import BUFFER_BYTES, adler32_of
-from esfsm.errors import PilotErrorCode, TransferError
+from esfsm.errors import MissingMember, PilotErrorCode, TransferError
 
 OUTPUT = "HITS.42._000001.pool.root.1.41000456-7000000123-990001-11-10"
 

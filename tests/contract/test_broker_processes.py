@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from contract.brokers import Open, fail, forget_process_of, in_another_process, job, take
+from contract.brokers import Open, fail, finish, forget_process_of, in_another_process, job, take
 
 from esfsm.adapters.communicators import database
 from esfsm.adapters.communicators.local import open_local
@@ -169,3 +169,26 @@ def test_a_full_disk_changes_nothing_and_the_report_may_be_made_again(opened: Op
     with communicator.broker.database.transaction() as db:
         db.execute("PRAGMA max_page_count = 1000000")
     assert communicator.update_event_ranges(report).accepted == names
+
+
+@pytest.mark.parametrize("successor", [None, b"", "copy"], ids=["deleted", "empty", "copy"])
+def test_a_file_that_is_deleted_or_replaced_in_use_is_a_trouble_of_the_wire(
+    opened: Open, tmp_path: Path, successor: bytes | str | None
+) -> None:
+    communicator, path = opened(events=2), tmp_path / "shared.sqlite"
+    names = take(communicator, 1)
+    content = path.read_bytes() if successor == "copy" else successor
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(WireError, match="the file is not there any more, or is another one"):
+        finish(communicator, *names)
+
+
+def test_a_file_that_is_damaged_in_use_is_a_trouble_of_the_wire(opened: Open, tmp_path: Path) -> None:
+    communicator = opened(events=2)
+    for path in tmp_path.glob("shared.sqlite*"):
+        with path.open("r+b") as file:
+            file.write(b"x" * path.stat().st_size)
+    with pytest.raises(WireError, match=r"not a database|malformed"):
+        take(communicator, 1)

@@ -369,3 +369,26 @@ def test_the_longest_name_that_fits_is_used() -> None:
 def test_a_directory_that_is_not_there_is_refused() -> None:
     with pytest.raises(ChannelError, match="No such file"):
         ZmqChannel(directory=Path("/nowhere"))
+
+
+FEW_DESCRIPTORS = """\
+import os, resource, sys
+from esfsm.adapters.channels.zmq import ZmqChannel
+from esfsm.errors import ChannelError
+
+used = len(os.listdir("/proc/self/fd")) - 1
+resource.setrlimit(resource.RLIMIT_NOFILE, (used + int(sys.argv[1]), 4096))
+try:
+    ZmqChannel()
+except ChannelError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("left", range(8))
+def test_a_process_without_descriptors_cannot_open_a_channel_and_lives_on(left: int) -> None:
+    """ZeroMQ itself would abort it."""
+    command = [sys.executable, "-c", FEW_DESCRIPTORS, str(left)]
+    opened = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (opened.returncode, opened.stderr) == (0, "")
+    assert "Too many open files" in opened.stdout

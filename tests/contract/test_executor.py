@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -333,6 +334,44 @@ def test_a_channel_that_cannot_be_opened_is_the_end(tmp_path: Path) -> None:
         "payload_ended",
         (-1, PilotErrorCode.MESSAGEHANDLINGFAILURE, "/tmp/zmq_x is in use by another server"),
     )
+
+
+def test_a_channel_that_the_system_refuses_is_the_end(tmp_path: Path) -> None:
+    def fail() -> ZmqChannel:
+        raise OSError(24, "Too many open files")
+
+    given = Payload(payload("simulate"), tmp_path, {}, tmp_path / "out.txt", tmp_path / "err.txt")
+    name, (exit_code, error_code, why) = Run(GenericExecutor(Settings(), fail), given, event_service=True).heard.next()
+    assert (name, exit_code, error_code) == ("payload_ended", -1, PilotErrorCode.PAYLOADEXECUTIONEXCEPTION)
+    assert "Too many open files" in why
+
+
+def test_a_payload_that_becomes_slow_is_told_of_no_end_while_ranges_are_left(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(esprocess, "STOCK_S", float("inf"))  # the stock grows
+    run = start("simulate")
+    (_, (n,)) = run.heard.until("ranges_wanted")[-1]
+    monkeypatch.setattr(esprocess, "STOCK_S", 0.0)  # and shrinks
+    run.running.stock([EventRange.model_validate(event_range(number)) for number in range(1, n + 1)], last=False)
+    told = run.heard.until("ranges_wanted")
+    run.running.stock([EventRange.model_validate(event_range(n + 1))], last=True)
+    told += run.heard.until("payload_ended")
+    assert all(wanted > 0 for (wanted,) in named(told, "ranges_wanted"))
+    assert len(named(told, "output_produced")) == n + 1
+
+
+@pytest.mark.parametrize("ranges", [1, 0])
+def test_a_payload_that_has_waited_for_us_for_long_is_not_looping(
+    start: Start, monkeypatch: pytest.MonkeyPatch, ranges: int
+) -> None:
+    run = start("simulate")
+    run.heard.until("ranges_wanted")
+    monkeypatch.setattr(esprocess, "monotonic", lambda: monotonic() + 10_000.0)
+    run.running.stock([EventRange.model_validate(event_range(1))][:ranges], last=True)
+    told = run.heard.until("payload_ended")
+    assert len(named(told, "output_produced")) == ranges
+    assert told[-1][1] == (0, PilotErrorCode.NONE, "")
 
 
 def test_a_child_that_left_the_group_and_the_session_is_ended_with_its_payload(start: Start, tmp_path: Path) -> None:

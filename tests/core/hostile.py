@@ -85,7 +85,6 @@ class World:
         self.journal: list[f.Fact] = []
         self.decided: list[list[str]] = []
         self.now = BEGAN
-        self.lives = 0
         self._live()
         self._start(self.engine.begin())
 
@@ -108,7 +107,7 @@ class World:
 
     def restart(self, settings: Settings) -> None:
         """The power fails, or the job is taken up again: only the journal, the disk and the others remain."""
-        before, self.lives = self.engine, self.lives + 1
+        before = self.engine
         self._live()
         self.settings = settings
         self.engine.begin()
@@ -175,7 +174,7 @@ class World:
     def _request_ranges(self, action, trouble):
         if trouble == "empty":
             return f.RangesGranted(event_ranges=())
-        ids = self.server.grant(action.n, f"{self.lives}.{action.number}", forgets=trouble == "forgets")
+        ids = self.server.grant(action.n, str(action.request), forgets=trouble == "forgets")
         if trouble == "unanswered":
             return f.RequestUnanswered(why="timeout")
         if trouble == "repeats":

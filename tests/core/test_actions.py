@@ -39,7 +39,7 @@ def test_what_nobody_else_can_see_is_not(action):
     [
         (a.StageIn(number=3), "stage_in 3"),
         (a.ReportJob(number=9, report=JobReport("finished", events=20)), "report_job 9: finished, 20 events"),
-        (a.RequestRanges(number=5, n=8), "request_ranges 5: 8"),
+        (a.RequestRanges(number=5, n=8), "request_ranges 5: 8 by 0"),
         (a.StockRanges(number=6, event_ranges=(event_range("r1"),)), "stock_ranges 6: 1 of 0d0e09b1"),
         (a.StockRanges(number=6, last=True), "stock_ranges 6: 0 of 00000000, last"),
         (a.PackOutputs(number=7, lfn="a.tar", members=MEMBERS), "pack_outputs 7: a.tar, 1 of a8f00627"),

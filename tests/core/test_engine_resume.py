@@ -5,7 +5,7 @@ import pytest
 from esfsm.core import facts as f
 from esfsm.core.actions import gist
 
-from .worlds import TABLES, Teller, names, produced
+from .worlds import TABLES, Teller, produced
 
 PREEMPTED = f.Preempted(why="a stop was asked for by SIGTERM")
 FAILED = f.PayloadFailed(exit_code=65, error_code=1305, why="exit code 65")
@@ -36,7 +36,8 @@ def test_after_a_crash_the_job_goes_on_where_it_was_and_does_again_what_was_not_
     before = to(state)
     job = before.resumed()
     assert job.state == state
-    again = [a for a in before.engine.outstanding() if not (a.name == "run_es_payload" and state == "stopping")]
+    asked = [a for a in before.engine.outstanding() if a.name != "set_alarm"]
+    again = [a for a in asked if not (a.name == "run_es_payload" and state == "stopping")]
     assert job.engine.outstanding()[: len(again)] == tuple(again)
     if state in ("received", "classified", "executor-selected"):
         return
@@ -119,8 +120,55 @@ def test_the_same_facts_lead_to_the_same_actions():
     assert twin.engine.way == job.engine.way
 
 
-def test_a_clock_that_goes_back_does_not_turn_the_time_of_the_job_back():
+def test_the_time_of_the_job_is_that_of_its_facts_though_a_clock_was_set_back():
     job = Teller(zip_time_gap_s=50).running("r1")
     job.says(f.MessageUnreadable(text="?", why="no AthenaMP"))
     job.now -= 100
-    assert names(job.says(produced("r1"))) == ["pack_outputs"]
+    (alarm,) = job.says(produced("r1"))
+    assert (alarm.name, alarm.when) == ("set_alarm", job.now + 50)
+
+
+def test_a_job_that_is_resumed_sets_its_alarms_by_its_own_clock():
+    before = Teller(zip_time_gap_s=1000).produced("r1")
+    old = before.asked("set_alarm")
+    job = before.resumed()
+    new = job.asked("set_alarm")
+    assert (new.when, new.number > old.number) == (old.when, True)
+    assert job.tell(f.AlarmRang(answers=old.number)) == (), "an alarm of the life before concerns nobody"
+
+
+def test_a_job_that_is_resumed_makes_its_batches_due_at_once():
+    before = Teller(zip_max_ranges=1, retry_pause_s=1000).produced("r1")
+    before.answer("pack_outputs", f.PackFailed(error_code=1098, why="no space left"))
+    assert "pack_outputs" not in before.waits_for()
+    assert "pack_outputs" in before.resumed().waits_for()
+
+
+def unreported(failures: int) -> Teller:
+    """A job at an end that reported it so often in vain, and waits before it does so again."""
+    job = Teller("generic", retry_pause_s=1000)
+    job.answer("classify_job", f.JobRefused(why="no transformation"))
+    for _ in range(failures - 1):
+        job.answer("report_job", f.JobUnreported(why="timeout"))
+        job.ring()
+    job.answer("report_job", f.JobUnreported(why="timeout"))
+    return job
+
+
+def test_a_job_that_is_taken_up_again_from_its_end_forgets_the_reports_in_vain():
+    job = unreported(3).resumed()
+    assert (job.state, job.waits_for()) == ("received", ["classify_job"])
+    job.answer("classify_job", f.JobRefused(why="no transformation"))
+    job.answer("report_job", f.JobUnreported(why="timeout"))
+    assert job.asked("set_alarm").when == job.now + 1000
+
+
+def test_a_job_that_is_done_and_not_reported_is_reported_at_once_by_the_engine_that_takes_it_up():
+    job = Teller("generic", retry_pause_s=1000)
+    job.goes_well("classify_job", "select_executor", "stage_in", "run_payload", "stage_out")
+    job.answer("report_job", f.JobUnreported(why="timeout"))
+    assert (job.state, job.engine.resumable, job.waits_for()) == ("done", False, [])
+    resumed = job.resumed()
+    assert (resumed.state, resumed.waits_for()) == ("done", ["report_job"])
+    resumed.answer("report_job", f.JobReported())
+    assert resumed.engine.ended

@@ -139,11 +139,58 @@ def test_a_stop_whose_stage_out_fails_is_reported_with_an_error_code():
     assert (job.state, job.engine.trouble[0]) == ("failed", 1098)
 
 
-def test_a_report_of_the_job_that_breaks_ends_it_all_the_same():
-    job = Teller("generic")
+VAIN = pytest.mark.parametrize("vain", [f.JobUnreported(why="timeout"), f.ActionBroke(why="nobody foresaw it")])
+
+
+def refused(**settings: object) -> Teller:
+    """A job that has failed, and is about to say so."""
+    job = Teller("generic", **settings)
     job.answer("classify_job", f.JobRefused(why="no transformation"))
-    job.answer("report_job", f.ActionBroke(why="nobody foresaw it"))
+    return job
+
+
+@VAIN
+def test_a_final_report_in_vain_is_said_again_with_growing_pauses_and_not_for_ever(vain):
+    job = refused(report_attempts=4)
+    pauses = []
+    for _ in range(3):
+        (alarm,) = job.answer("report_job", vain)
+        pauses.append(alarm.when - job.now)
+        assert (job.state, job.engine.ended) == ("failed", False)
+        assert names(job.ring()) == ["report_job"]
+    assert pauses == [1, 2, 4]
+    assert job.answer("report_job", vain) == ()
     assert (job.state, job.engine.ended) == ("failed", True)
+
+
+@VAIN
+def test_a_final_report_that_is_heard_at_last_ends_the_job(vain):
+    job = refused()
+    said = job.report
+    job.answer("report_job", vain)
+    job.ring()
+    assert job.report == said
+    assert job.answer("report_job", f.JobReported()) == ()
+    assert job.engine.ended
+
+
+def test_a_fact_before_its_time_does_not_hurry_the_final_report():
+    job = refused(retry_pause_s=10)
+    job.answer("report_job", f.JobUnreported(why="timeout"))
+    assert job.tell(PREEMPTED, after_s=9) == ()
+    assert names(job.tell(PREEMPTED, after_s=1)) == ["report_job"]
+
+
+def test_a_final_report_in_vain_is_not_said_again_in_a_state_that_the_job_went_on_to():
+    table = Workflow.parse(
+        'title = "t"\nstarts = "telling"\nends = ["over"]\n[telling]\ndoes = "report_job"\n'
+        'on.job_unreported = "working"\n[working]\ndoes = "run_payload"\non.payload_finished = "over"\n',
+        "t",
+    )
+    job = Teller(table)
+    assert names(job.answer("report_job", f.JobUnreported(why="timeout"))) == ["run_payload"]
+    job.answer("run_payload", f.PayloadFinished(), after_s=10)
+    assert (job.state, job.engine.ended) == ("over", True)
 
 
 def test_a_state_that_does_nothing_waits_for_a_fact_of_somebody_else():

@@ -81,8 +81,9 @@ def test_an_answer_without_ranges_is_asked_for_again_with_growing_pauses_and_not
     ranges = ranges_with(report_attempts=3)
     ranges.hear(f.RangesWanted(n=2), None)
     pauses = []
-    for _ in range(3):
-        assert due(ranges, BEGAN + sum(pauses)) == [REQUEST]
+    for asked in range(3):
+        request = asked if isinstance(answer, f.RangesGranted) else 0
+        assert due(ranges, BEGAN + sum(pauses)) == [RequestRanges(n=2, request=request)]
         ranges.hear(replace(answer, at=BEGAN + sum(pauses)), REQUEST)
         assert due(ranges, BEGAN + sum(pauses)) == []
         pauses.append(ranges.alarm(feeding=True) - BEGAN - sum(pauses))
@@ -100,7 +101,7 @@ def test_a_range_that_is_granted_forgives_the_empty_answers_before():
     ranges = ranges_with(report_attempts=2)
     for now, answer in enumerate((granted(), granted("r1"), granted(), granted("r2"))):
         ranges.hear(f.RangesWanted(n=1), None)
-        assert due(ranges, now) == [RequestRanges(n=1)]
+        assert due(ranges, now) == [RequestRanges(n=1, request=now)]
         ranges.hear(replace(answer, at=now), REQUEST)
         due(ranges, now)
     assert "r2" in ranges.ledger
@@ -113,7 +114,47 @@ def test_ranges_that_we_have_already_are_no_new_ranges():
     ranges.hear(replace(granted("r1"), at=BEGAN), REQUEST)
     assert ranges.ledger["r1"] == "running"
     assert due(ranges, BEGAN) == []
-    assert due(ranges, BEGAN + 1) == [RequestRanges(n=1)]
+    assert due(ranges, BEGAN + 1) == [RequestRanges(n=1, request=2)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "request_now"),
+    [
+        (f.RequestUnanswered(why="timeout"), 1),
+        (f.ActionBroke(why="nobody foresaw it"), 1),
+        (granted("r2"), 2),
+        (granted(), 2),
+        (f.RangesExhausted(), 2),
+    ],
+    ids=["unanswered", "broke", "granted", "empty", "exhausted"],
+)
+def test_a_request_has_a_new_number_once_the_one_before_had_an_answer_in_this_life_or_the_next(answer, request_now):
+    ranges = ranges_with("r1", retry_pause_s=0)
+    ranges.hear(f.RangesWanted(n=1), None)
+    assert due(ranges) == [RequestRanges(n=1, request=1)]
+    ranges.hear(answer, REQUEST)
+    ranges.hear(f.JobResumed(settings={}), None)
+    ranges.hear(f.RangesWanted(n=4), None)
+    due(ranges)
+    ranges.hear(f.RangesWanted(n=1), None)
+    (request,) = (action for action in due(ranges) if isinstance(action, RequestRanges))
+    assert request.request == request_now
+
+
+def test_an_output_is_packed_with_the_time_of_its_last_change():
+    ranges = ranges_with("r1")
+    ranges.hear(replace(produced("r1"), stamps=(17,)), None)
+    (pack,) = due(ranges, flush=True)
+    assert [member.stamp for member in pack.members] == [17]
+
+
+def test_a_result_that_is_announced_once_more_is_packed_with_the_files_of_the_last_word():
+    ranges = ranges_with("r1")
+    for stamp in (17, 18):
+        ranges.hear(replace(produced("r1"), stamps=(stamp,)), None)
+    (pack,) = due(ranges, flush=True)
+    assert [member.stamp for member in pack.members] == [18]
+    assert ranges.strange == 1
 
 
 def test_a_payload_that_is_to_end_gets_nothing_more():
@@ -280,7 +321,7 @@ def test_a_job_that_is_resumed_asks_again_and_runs_again_what_was_inside_the_pay
     ranges.hear(f.RangesWanted(n=2), None)
     assert due(ranges) == [StockRanges(event_ranges=(event_range("r1"),))]
     ranges.hear(f.RangesWanted(n=2), None)
-    assert due(ranges) == [RequestRanges(n=2)]
+    assert due(ranges) == [RequestRanges(n=2, request=2)]
 
 
 def test_a_job_that_is_resumed_waits_for_the_request_that_is_made_again():

@@ -26,6 +26,8 @@ stage_out_failed  = "failed"
 
 [any]
 on.job_refused    = "failed"
+on.preempted      = "failed"
+on.action_broke   = "failed"
 """
 
 
@@ -47,7 +49,7 @@ FAULTS = {
         "15: state running: the arrow on stage_out_failed leads to fialed, which is no state",
     ),
     "an arrow of [any] to no state": (
-        changed('on.job_refused    = "failed"', 'on.job_refused    = "failed"\non.preempted      = "gone"'),
+        changed('on.preempted      = "failed"', 'on.preempted      = "gone"'),
         "19: state any: the arrow on preempted leads to gone, which is no state",
     ),
     "a start that is no state": (
@@ -67,13 +69,17 @@ FAULTS = {
         "17: state island cannot be reached",
     ),
     "an end that cannot be reached": (
-        changed('"done", "failed"]', '"done", "failed", "lost"]'),
-        "3: state lost cannot be reached",
+        changed('"done", "failed"]', '"done", "failed", "stopped"]'),
+        "3: state stopped cannot be reached",
+    ),
+    "an end that no report knows": (
+        changed('"done", "failed"]', '"done", "failed", "lost"]').replace(ARROW, ARROW + '\non.preempted = "lost"'),
+        "3: the end lost is none of done, stopped, failed",
     ),
     "a state without a way to an end": (
-        changed("[any]", "[trap]")
-        .replace(ARROW, ARROW + '\non.job_refused = "trap"')
-        .replace('on.job_refused    = "failed"', 'on.preempted = "trap"'),
+        changed(
+            "[any]", '[trap]\non.job_refused = "trap"\non.preempted = "trap"\non.action_broke = "trap"\n\n[any]'
+        ).replace(ARROW, ARROW + '\non.limit_exceeded = "trap"'),
         "18: from state trap no end can be reached",
     ),
     "an unknown fact": (
@@ -96,12 +102,35 @@ FAULTS = {
         "11: state running: there is no table event-rage to hold",
     ),
     "an answer that the state does not hear": (
-        changed('[any]\non.job_refused    = "failed"\n', ""),
+        changed('on.job_refused    = "failed"\n', ""),
         "5: state received: classify_job may report job_refused, which it does not hear",
     ),
     "an answer that an end does not hear, as [any] is not for ends": (
         changed("[any]", '[done]\ndoes = "report_job"\non.job_reported = "done"\n\n[any]\non.job_unreported = "done"'),
         "17: state done: report_job may report job_unreported, which it does not hear",
+    ),
+    "an action that must not break": (
+        changed('on.action_broke   = "failed"\n', ""),
+        "5: state received: it does not hear action_broke",
+        "9: state running: it does not hear action_broke",
+    ),
+    "a state that cannot be stopped": (
+        changed('on.preempted      = "failed"\n', "").replace(ARROW, ARROW + '\non.preempted = "failed"'),
+        "10: state running: it does not hear preempted",
+    ),
+    "ranges that are drained and held nowhere": (
+        changed('holds             = "event-range"\n', ""),
+        "9: state running: drain_ranges needs a table of ranges to hold",
+    ),
+    "ranges that nobody brings to their end": (
+        changed('"drain_ranges"', '"stage_in"').replace(
+            "stage_out_failed ", 'stage_in_failed = "failed"\ninputs_staged = "done"\nstage_out_failed '
+        ),
+        "9: state running: it holds ranges, so it must do one of run_es_payload, drain_ranges",
+    ),
+    "ranges that are held in idleness": (
+        changed('does              = "drain_ranges"\n', ""),
+        "9: state running: it holds ranges, so it must do one of run_es_payload, drain_ranges",
     ),
     "an arrow that is drawn twice": (
         changed(ARROW, ARROW + "\n" + ARROW.replace("running", "done")),
@@ -145,6 +174,29 @@ FAULTS = {
 def test_a_fault_is_found_with_its_line(fault):
     text, *sentences = FAULTS[fault]
     assert check(text, "small.toml", HELD) == [f"small.toml:{sentence}" for sentence in sentences]
+
+
+FEEDING = changed('"drain_ranges"', '"run_es_payload"')
+LIMIT = "small.toml:9: state running: limit_exceeded must lead out of it"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (FEEDING, True),
+        (FEEDING.replace("[running.on]", '[running.on]\nlimit_exceeded = "running"'), True),
+        (FEEDING.replace("[running.on]", '[running.on]\nlimit_exceeded = "failed"'), False),
+        (FEEDING + 'on.limit_exceeded = "failed"\n', False),
+    ],
+    ids=["unheard", "ignored", "heard", "heard everywhere"],
+)
+def test_a_limit_must_lead_out_of_a_state_that_feeds_a_payload(text, found):
+    assert (LIMIT in check(text, "small.toml", HELD)) is found
+
+
+def test_a_table_that_does_nothing_has_whatever_ends_and_hears_what_it_likes():
+    text = 'title = "t"\nstarts = "granted"\nends = ["finished"]\n[granted]\non.ranges_acknowledged = "finished"\n'
+    assert check(text, "t.toml", HELD) == []
 
 
 def test_an_unsound_table_raises_with_all_its_faults():

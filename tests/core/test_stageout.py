@@ -4,7 +4,7 @@ import pytest
 
 from esfsm.core.actions import Member, Note, PackOutputs, ReportRanges, StoreArchive
 from esfsm.core.facts import ArchiveRefused, FileCopy, OutputsPacked, RangesRefused
-from esfsm.core.stageout import DIAG_LENGTH, REPORT_SIZE, Output, StageOut, archive_name, member_names, pause_s
+from esfsm.core.stageout import DIAG_LENGTH, REPORT_SIZE, Output, StageOut, archive_name, members_of, pause_s
 from esfsm.errors import PilotErrorCode
 from esfsm.model.report import ArchiveRecord, Report
 from esfsm.model.settings import Settings
@@ -43,7 +43,7 @@ def packed(*ids: str, **settings: object) -> tuple[StageOut, str]:
     ],
 )
 def test_a_member_is_named_as_a_merge_job_looks_for_it(path, name):
-    assert member_names([path], "1-2-3-4-5") == [name]
+    assert [member.name for member in members_of({"1-2-3-4-5": Output((path,), 0, T)})] == [name]
 
 
 def test_an_archive_is_named_after_its_first_range():
@@ -251,6 +251,51 @@ def test_a_report_holds_so_many_failures_and_no_longer_diagnosis_than_the_server
 
 def test_two_files_of_a_range_that_bear_the_same_name_are_both_kept():
     stageout = stageout_with(zip_max_ranges=1)
-    stageout.add("r1", Output(("/w/a/HITS", "/w/b/HITS"), 10, T))
+    stageout.add("r1", Output(("/w/a/HITS", "/w/b/HITS", "/w/2.HITS", "/w/c/HITS"), 10, T))
     (pack,) = due(stageout)
-    assert len({member.name for member in pack.members}) == 2
+    assert [member.name for member in pack.members] == ["HITS.r1", "2.HITS.r1", "2.2.HITS.r1", "3.HITS.r1"]
+
+
+def test_no_two_files_of_an_archive_bear_the_same_name():
+    members = members_of({"a.r": Output(("HITS",), 0, T), "r": Output(("HITS.a.r", "x/HITS.a"), 0, T)})
+    assert [(member.event_range_id, member.name) for member in members] == [
+        ("a.r", "HITS.a.r"),
+        ("r", "2.HITS.a.r"),
+        ("r", "3.HITS.a.r"),
+    ]
+
+
+@pytest.mark.parametrize(("stamps", "told"), [((), [0, 0]), ((5, 6), [5, 6])])
+def test_a_member_has_the_time_of_its_last_change_if_it_was_told(stamps, told):
+    members = members_of({"r1": Output(("a", "b"), 0, T, stamps)})
+    assert [member.stamp for member in members] == told
+
+
+def test_a_new_engine_tries_at_once_what_the_old_one_was_to_try_later():
+    stageout, key = packed("r1", retry_pause_s=1000)
+    stageout.failed(key, T, 1137, "down")
+    assert due(stageout, T) == []
+    stageout.resume(T)
+    assert [action.name for action in due(stageout, T)] == ["store_archive"]
+
+
+@pytest.mark.parametrize(("now", "alarm"), [(T - 1000, T - 940), (T + 10, T + 60)])
+def test_an_output_does_not_wait_longer_because_a_clock_was_set_back(now, alarm):
+    stageout = stageout_with("r1")
+    stageout.resume(now)
+    assert stageout.alarm() == alarm
+
+
+def test_an_output_that_is_announced_again_is_packed_as_it_is_now_and_waits_no_longer():
+    stageout = stageout_with("r1", size_bytes=10, zip_max_bytes=30)
+    stageout.renew("r1", Output(("/w/new",), 30, T + 50, (8,)))
+    assert stageout.alarm() == T + 60
+    (pack,) = due(stageout, T + 51)
+    assert pack.members == (Member("r1", "new.r1", "/w/new", 8),)
+
+
+def test_an_output_that_is_announced_again_after_it_was_packed_changes_nothing():
+    stageout, _ = packed("r1")
+    stageout.renew("r1", Output(("/w/new",), 30, T + 50))
+    assert due(stageout, T + 1000, flush=True) == []
+    assert stageout.alarm() is None

@@ -151,6 +151,12 @@ def test_a_table_in_no_form_raises_with_file_line_and_sentence():
     assert raised.value.faults == ["odd.toml:1: `title` is missing or no text"]
 
 
+def test_a_text_that_is_nested_too_deeply_is_no_table():
+    with pytest.raises(UnsoundWorkflow) as raised:
+        Workflow.parse("title = " + "[" * 100_000, "odd.toml")
+    assert raised.value.faults == ["odd.toml:1: it is nested too deeply"]
+
+
 def expected(table: Workflow, state: str, fact: str) -> str | None:
     """What `Workflow.next` says, where facts for a held table are heard without moving; None: it refuses."""
     try:

@@ -181,7 +181,8 @@ def test_nothing_else_makes_an_event_service_job() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(8, 8), ("8", 8), (" 8 ", 8), ("008", 8), (8.0, 8), (0, 0), (None, 0), ("NULL", 0)]
+    ("value", "expected"),
+    [(8, 8), ("8", 8), (" 8 ", 8), ("008", 8), (8.0, 8), (0, 0), (2**63 - 1, 2**63 - 1), (None, 0), ("NULL", 0)],
 )
 def test_a_number_may_be_text(value: object, expected: int) -> None:
     read = job(maxWalltime=value, taskID=value)
@@ -190,19 +191,22 @@ def test_a_number_may_be_text(value: object, expected: int) -> None:
     assert read.warnings == ()
 
 
-@pytest.mark.parametrize("value", ["x", "", "8.5", "-1", -1, [], {}, "9" * 5000])
+@pytest.mark.parametrize("value", ["x", "", "8.5", "-1", -1, [], {}, "9" * 5000, 2**63])
 def test_a_number_that_is_none_becomes_the_default_and_is_said(value: object) -> None:
     read = job(maxWalltime=value, jobsetID=value)
     assert (read.max_walltime_s, read.jobset_id) == (0, None)
     jobset, walltime = read.warnings
     assert jobset.startswith("jobsetID is ")
-    assert jobset.endswith(", not a whole number from 0 on: None is taken")
-    assert walltime.endswith(", not a whole number from 0 on: 0 is taken")
+    assert jobset.endswith(", not a whole number from 0 on, of 63 bits: None is taken")
+    assert walltime.endswith(", not a whole number from 0 on, of 63 bits: 0 is taken")
     assert len(jobset) < 200
 
 
-@pytest.mark.parametrize(("value", "cores"), [(8, 8), ("8", 8), (0, 1), ("0", 1), (None, 1), ("NULL", 1), (-4, 1)])
-def test_a_job_has_at_least_one_core(value: object, cores: int) -> None:
+@pytest.mark.parametrize(
+    ("value", "cores"),
+    [(8, 8), ("8", 8), (0, 1), ("0", 1), (None, 1), ("NULL", 1), (-4, 1), (100_000, 100_000), (100_001, 100_000)],
+)
+def test_a_job_has_at_least_one_core_and_no_more_than_a_machine_may_have(value: object, cores: int) -> None:
     assert job(coreCount=value).core_count == cores
 
 

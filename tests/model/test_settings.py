@@ -125,6 +125,20 @@ def test_a_time_that_nobody_can_wait_for_is_refused(name: str, value: object) ->
         Settings.layered({name: value})
 
 
+@pytest.mark.parametrize(("name", "most"), [("cores", 10**5), ("events", 10**12), ("events_per_range", 10**12)])
+def test_a_number_beyond_all_reason_is_refused(name: str, most: int) -> None:
+    assert getattr(Settings.layered({name: most})[0], name) == most
+    with pytest.raises(UnusableInput, match=name):
+        Settings.layered({name: most + 1})
+
+
+@pytest.mark.parametrize("name", ["queuedata", "transformations"])
+def test_a_place_may_be_said(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert getattr(Settings(), name) is None
+    monkeypatch.setenv(f"ESFSM_{name.upper()}", "/some/where")
+    assert getattr(Settings.layered()[0], name) == Path("/some/where")
+
+
 def test_an_endless_gap_of_a_queue_is_refused() -> None:
     with pytest.raises(UnusableInput, match=r"setting zip_time_gap_s \(queue data\): "):
         Settings.layered(queuedata=QueueData.read({}, {"zip_time_gap": float("inf")}))

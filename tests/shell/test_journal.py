@@ -31,8 +31,9 @@ from esfsm.core.facts import (
 from esfsm.errors import JournalError, UnusableJournal
 from esfsm.journal import Header, Journal, read
 from esfsm.model.event_range import EventRange
+from esfsm.model.settings import Settings
 
-HEADER = Header(7000000123, "one", "eventservice", "1a2b-3c4d", {"PandaID": 7000000123}, {"cores": 2})
+HEADER = Header(7000000123, "one", "eventservice", "1a2b-3c4d", {"PandaID": 7000000123}, Settings(cores=2))
 FEW = (JobClassified(answers=1, kind="eventservice", why="eventService is set"), RangesExhausted(answers=2))
 
 
@@ -116,20 +117,20 @@ def test_a_default_is_not_written(path: Path) -> None:
 def test_facts_are_numbered_through_all_groups_and_lives(path: Path) -> None:
     written(path, FEW, FEW)
     with Journal.open(path, HEADER) as journal:
-        assert [entry.number for entry in journal.entries] == [1, 2, 3, 4]
+        assert [entry.number for entry in journal.take_entries()] == [1, 2, 3, 4]
         assert [entry.number for entry in journal.append(FEW, 9.0)] == [5, 6]
     assert [(entry.number, entry.fact.at) for entry in read(path)[1]][3:] == [(4, 2.5), (5, 9.0), (6, 9.0)]
 
 
 def test_a_job_that_is_taken_up_again_keeps_the_name_of_its_run(path: Path) -> None:
     written(path, FEW)
-    with Journal.open(path, HEADER._replace(run="two", settings={"cores": 8})) as journal:
+    with Journal.open(path, HEADER._replace(run="two", settings=Settings(cores=8))) as journal:
         assert journal.header == HEADER
 
 
 def test_a_job_of_which_no_fact_is_written_begins_anew(path: Path) -> None:
     written(path)
-    header = HEADER._replace(run="two", settings={"cores": 8})
+    header = HEADER._replace(run="two", settings=Settings(cores=8))
     written(path, header=header)
     assert read(path) == (header, [])
 
@@ -138,7 +139,7 @@ def test_what_was_decided_stands_behind_its_facts(path: Path) -> None:
     with Journal.open(path, HEADER) as journal:
         journal.append((*FEW, *FEW), 1.0)
         journal.decided(3, {1: [RequestRanges(number=3, n=5), SetAlarm(number=4, when=2.5)], 2: [], 3: []})
-    assert [entry.then for entry in read(path)[1]] == [("request_ranges 3: 5", "set_alarm 4: 2.5"), (), (), None]
+    assert [entry.then for entry in read(path)[1]] == [("request_ranges 3: 5 by 0", "set_alarm 4: 2.5"), (), (), None]
 
 
 # --- the end of the file ----------------------------------------------------------------------------------------
@@ -152,7 +153,7 @@ def test_a_last_line_that_is_torn_at_any_byte_is_cut_off_and_the_rest_is_kept(pa
         path.write_bytes(content[:size])
         assert len(read(path)[1]) == 3
         with Journal.open(path, HEADER) as journal:
-            assert len(journal.entries) == 3
+            assert len(list(journal.take_entries())) == 3
         assert path.read_bytes() == content[:last]
 
 
@@ -162,7 +163,7 @@ def test_a_first_line_that_is_torn_at_any_byte_is_written_again(path: Path) -> N
     for size in range(len(content)):
         path.write_bytes(content[:size])
         with Journal.open(path, HEADER) as journal:
-            assert not journal.entries
+            assert not list(journal.take_entries())
         assert path.read_bytes() == content
 
 
@@ -281,6 +282,25 @@ def test_a_place_that_holds_no_file_is_refused(tmp_path: Path, use: Any) -> None
         use(tmp_path / "nowhere" / "journal.jsonl")
 
 
+@pytest.mark.parametrize("place", ["/dev/null", "fifo"])
+def test_a_place_that_is_no_regular_file_is_refused(tmp_path: Path, place: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(UnusableJournal, match="it is no regular file"):
+        Journal.open(tmp_path / place, HEADER)
+
+
+def test_settings_that_this_version_does_not_take_are_refused(path: Path) -> None:
+    written(path, FEW, header=HEADER._replace(settings=Settings.model_construct(cores=0)))
+    with pytest.raises(UnusableJournal, match="its first line is of another version; finish it with that one"):
+        read(path)
+
+
+def test_what_was_there_is_told_once(path: Path) -> None:
+    written(path, FEW)
+    with Journal.open(path, HEADER) as journal:
+        assert [len(list(journal.take_entries())) for _ in range(2)] == [2, 0]
+
+
 # --- the lock ---------------------------------------------------------------------------------------------------
 
 
@@ -291,13 +311,15 @@ def test_a_second_engine_is_refused_until_the_first_lets_go(path: Path) -> None:
             Journal.open(path, HEADER)
         assert len(told(path)) == 2, "readers need no lock"
     with Journal.open(path, HEADER) as journal:
-        assert len(journal.entries) == 2
+        assert len(list(journal.take_entries())) == 2
 
 
 def test_the_lock_of_an_engine_that_was_killed_is_gone(path: Path) -> None:
     holder = (
         "import sys\nfrom pathlib import Path\nfrom esfsm.journal import Header, Journal\n"
-        f"journal = Journal.open(Path({str(path)!r}), Header{tuple(HEADER)!r})\nprint('locked', flush=True)\n"
+        "from esfsm.model.settings import Settings\n"
+        f"header = Header(*{tuple(HEADER[:-1])!r}, Settings())\n"
+        f"journal = Journal.open(Path({str(path)!r}), header)\nprint('locked', flush=True)\n"
         "sys.stdin.read()\n"
     )
     with subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

@@ -10,7 +10,7 @@ from shell.jobs import es_job, installed, plain_job, write_inputs
 
 from esfsm.core import actions as a
 from esfsm.core import facts as f
-from esfsm.errors import ChannelError, PilotErrorCode, WireError
+from esfsm.errors import ChannelError, PilotErrorCode, UnknownName, WireError
 from esfsm.inbox import Clock, Inbox
 from esfsm.model.event_range import EventRange
 from esfsm.model.job import Job
@@ -29,7 +29,7 @@ class House:
 
     def __init__(self, job: dict[str, object], workdir: Path, **settings: object) -> None:
         self.inbox = Inbox(Clock())
-        given, said_by = Settings.layered({"input_url": str(workdir), **settings})
+        given, said_by = Settings.layered({"transformations": workdir, "input_url": str(workdir), **settings})
         self.performer = Performer(Job.read(job), workdir, given, said_by, "run", self.inbox)
 
     def tells(self, action: a.Action) -> f.Fact:
@@ -161,7 +161,7 @@ def test_what_is_ours_breaks_the_action_with_its_own_code_and_sentence(build: Bu
         (plain_job(inFiles="gone"), {}, a.StageIn(), f.StageInFailed, "there is no file"),
         (plain_job(), {}, a.StageOut(), f.StageOutFailed, "out.txt"),
         (plain_job(), {}, STORE, f.StoreFailed, "one.tar"),
-        (plain_job(), {}, a.RunPayload(), f.PayloadFailed, "the transformation 'transform.py' is not in"),
+        (plain_job(), {}, a.RunPayload(), f.PayloadFailed, "the transformation 'transform.py' is neither in"),
     ],
 )
 def test_trouble_that_was_to_be_expected_is_the_fact_that_says_so(
@@ -246,7 +246,13 @@ def test_an_output_that_is_announced_is_named_from_the_work_directory(build: Bui
     hooks.output_produced("1-2-3-4-5", [str(tmp_path / "HITS"), "HITS"], 1.5, 2.5)
     (fact,) = hooks._inbox.take()
     assert fact == f.OutputProduced(
-        answers=4, event_range_id="1-2-3-4-5", paths=("HITS", "HITS"), size_bytes=6, cpu_s=1.5, wall_s=2.5
+        answers=4,
+        event_range_id="1-2-3-4-5",
+        paths=("HITS", "HITS"),
+        stamps=((tmp_path / "HITS").stat().st_mtime_ns,) * 2,
+        size_bytes=6,
+        cpu_s=1.5,
+        wall_s=2.5,
     )
 
 
@@ -313,6 +319,72 @@ def test_without_a_communicator_that_can_be_opened_nothing_begins(build: Build) 
     with pytest.raises(ValueError, match="no communicator 'gone'"):
         build(es_job(), communicator="gone").performer.open()
     build(plain_job(), communicator="gone").performer.open()
+
+
+@pytest.mark.parametrize(
+    ("setting", "known"),
+    [
+        ({"channel": "gone"}, "no channel 'gone'"),
+        ({"input_url": "gopher://there"}, "no storage scheme 'gopher'"),
+        ({"output_url": "gopher://there"}, "no storage scheme 'gopher'"),
+        ({"failover_url": "gopher://there"}, "no storage scheme 'gopher'"),
+    ],
+)
+def test_a_channel_or_a_storage_that_nobody_knows_is_refused_before_anything_begins(
+    build: Build, setting: dict[str, object], known: str
+) -> None:
+    with pytest.raises(UnknownName, match=known):
+        build(plain_job(), **setting).performer.open()
+
+
+def test_an_executor_that_is_not_here_has_left_no_orphans(build: Build) -> None:
+    build(es_job(), executor_type="gone").performer.end_orphans()
+
+
+def test_a_payload_runs_though_the_server_could_not_be_told(build: Build, tmp_path: Path) -> None:
+    write_inputs(tmp_path)
+    house = build(es_job())
+    house.performer._executor = HastyExecutor(house)
+    server = house.performer._communicator = Server(WireError("504"))
+    assert house.tells(a.RunEsPayload(number=4)) == f.PayloadFinished(answers=4)
+    assert server.asked == [(JobReport("running"),)]
+
+
+@pytest.mark.parametrize(
+    ("command", "facts"),
+    [
+        ("tobekilled", [f.Preempted(why="the server says tobekilled"), f.PayloadFinished(answers=4)]),
+        ("softkill", [f.Preempted(why="the server says softkill"), f.PayloadFinished(answers=4)]),
+        ("debug", [f.PayloadFinished(answers=4)]),
+    ],
+)
+def test_a_server_that_wants_the_job_to_end_when_it_hears_that_it_runs_is_heard(
+    build: Build, tmp_path: Path, command: str, facts: list[f.Fact]
+) -> None:
+    write_inputs(tmp_path)
+    house = build(es_job())
+    house.performer._executor = HastyExecutor(house)
+    house.performer._communicator = Server(command)
+    house.performer.start(a.RunEsPayload(number=4))
+    heard: list[f.Fact] = []
+    while len(heard) < len(facts):
+        heard += house.inbox.take()
+    assert heard == facts
+
+
+@pytest.mark.parametrize("place", ["work", "elsewhere"])
+def test_a_transformation_is_never_a_file_of_the_work_directory(build: Build, tmp_path: Path, place: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "transform.py").write_text("raise SystemExit(0)")
+    (tmp_path / "elsewhere" / "transform.py").write_text("raise SystemExit(65)" if place == "elsewhere" else "")
+    if place == "work":
+        (tmp_path / "elsewhere" / "transform.py").unlink()
+    house = build(plain_job(), transformations=tmp_path / "elsewhere")
+    house.performer.start(a.RunPayload(number=4))
+    while isinstance(fact := house.inbox.take()[-1], f.PayloadStarted):
+        pass
+    assert isinstance(fact, f.PayloadFailed)
+    assert fact.exit_code == (65 if place == "elsewhere" else -1)
 
 
 def test_a_channel_that_cannot_be_opened_is_a_payload_that_failed(build: Build, tmp_path: Path) -> None:

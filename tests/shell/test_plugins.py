@@ -27,6 +27,8 @@ ends = ["done", "failed"]
 does = "classify_job"
 on.job_classified = "done"
 on.job_refused = "failed"
+on.action_broke = "failed"
+on.preempted = "failed"
 """
 
 
@@ -122,7 +124,7 @@ def test_a_table_that_cannot_be_read_is_one_fault(tmp_path: Path, content: bytes
     if content is not None:
         path.write_bytes(content)
     (fault,) = plugins.check_workflow(path)
-    assert fault.startswith(f"{path}:1: it cannot be read: ")
+    assert fault.startswith(f"{path}: it cannot be read: ")
     with pytest.raises(UnsoundWorkflow, match="it cannot be read"):
         plugins.workflow(str(path))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 from types import FrameType
+from zlib import crc32
 
 import pytest
 from loguru import logger
@@ -17,9 +18,10 @@ import esfsm
 from esfsm import plugins
 from esfsm.core.engine import Engine
 from esfsm.core.facts import ExecutorSelected, Fact
-from esfsm.errors import UnreadableJob, UnusableInput, UnusableJournal
+from esfsm.errors import ReplayDiverged, UnreadableJob, UnusableInput, UnusableJournal
 from esfsm.journal import read
-from esfsm.run import JOURNAL, STOP_SIGNALS
+from esfsm.loop import STOP_SIGNALS, Watch
+from esfsm.run import JOURNAL
 
 RANGES = 6
 HELLO = "from pathlib import Path\nPath('out.txt').write_text('hello')\n"
@@ -112,6 +114,88 @@ def test_a_whole_settings_object_is_taken_as_it_is(place: Path) -> None:
     assert [output.url for output in outcome.outputs] == [f"{place}/there/out.txt"]
 
 
+def test_a_whole_settings_object_gets_the_same_defaults(place: Path) -> None:
+    outcome = esfsm.run_workflow(plain_job(inFiles="EVNT.pool.root"), workdir="work", settings=esfsm.Settings())
+    assert outcome.state == "done"
+    given = read(outcome.journal)[0].settings
+    assert (given.input_url, given.transformations) == (str(place), place)
+
+
+def test_a_whole_settings_object_and_a_file_are_refused(place: Path) -> None:
+    (place / "settings.toml").touch()
+    with pytest.raises(UnusableInput, match="contradict each other"):
+        esfsm.run_workflow(plain_job(), settings=esfsm.Settings(), config=place / "settings.toml")
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ({}, "."),
+        ({"input_url": "inputs"}, "inputs"),
+        ({"input_url": "file://{}/inputs"}, "inputs"),
+        ({"input_url": "far://inputs"}, "."),
+        ({"input_url": "inputs", "transformations": "mine"}, "mine"),
+    ],
+)
+def test_transformations_are_beside_local_inputs_or_the_job_unless_somebody_says_otherwise(
+    place: Path, said: dict[str, str], found: str
+) -> None:
+    (place / found).mkdir(exist_ok=True)
+    (place / "transform.py").rename(place / found / "transform.py")
+    settings = {name: value.format(place) for name, value in said.items()}
+    with installed(place / "site", {"esfsm.storage:far": "far:Far"}, {"far.py": "class Far: pass\n"}):
+        outcome = esfsm.run_workflow(plain_job(), workdir="work", settings=settings)
+    assert outcome.state == "done"
+    assert read(outcome.journal)[0].settings.transformations == (place / found)
+
+
+@pytest.mark.parametrize("job", [plain_job(workflow="eventservice"), es_job(workflow="generic")])
+def test_a_workflow_that_is_not_for_the_kind_of_the_job_is_refused(place: Path, job: dict[str, object]) -> None:
+    settings = {"workflow": job.pop("workflow"), "events": 1}
+    with pytest.raises(UnusableInput, match=f"the workflow {settings['workflow']} is not for a job of kind"):
+        esfsm.run_workflow(job, workdir="work", settings=settings)
+    assert not (place / "work").exists()
+
+
+def test_a_done_job_with_another_definition_is_refused(place: Path) -> None:
+    assert esfsm.run_workflow(plain_job(), workdir="work").state == "done"
+    assert esfsm.run_workflow(plain_job(), workdir="work").state == "done"
+    with pytest.raises(UnusableInput, match="another definition of this job is done there"):
+        esfsm.run_workflow(plain_job(jobPars="--more"), workdir="work")
+
+
+def test_a_journal_with_other_decisions_is_not_gone_on_with(place: Path) -> None:
+    journal = esfsm.run_workflow(plain_job(), workdir="work").journal
+    lines = journal.read_bytes().splitlines()
+    at = next(number for number, line in enumerate(lines) if b"stage_in 3" in line)
+    body = lines[at].replace(b"stage_in 3", b"stage_out 3").rpartition(b',"crc":')[0]
+    lines[at] = body + b',"crc":"%08x"}' % crc32(body)
+    journal.write_bytes(b"\n".join([*lines, b""]))
+    with pytest.raises(ReplayDiverged, match="the journal has stage_out 3, this code decides stage_in 3"):
+        esfsm.run_workflow(plain_job(), workdir="work")
+
+
+MEDDLER = """\
+from shell.jobs import QuickExecutor, QuickPayload
+from esfsm.core.facts import PayloadFinished
+
+
+class Meddler(QuickExecutor):
+    def start(self, payload, hooks, *, event_service):
+        hooks._inbox.put(PayloadFinished(answers=999))
+        return QuickPayload(payload, hooks)
+"""
+
+
+def test_a_fact_that_answers_what_nobody_asked_is_left_out(place: Path) -> None:
+    with installed(place / "site", {"esfsm.executors:meddler": "meddler:Meddler"}, {"meddler.py": MEDDLER}):
+        settings = es_settings(place, RANGES, executor_type="meddler")
+        outcome = esfsm.run_workflow(es_job(), workdir="work", settings=settings)
+    assert outcome.state == "done"
+    assert all(entry.fact.answers < 999 for entry in read(outcome.journal)[1])
+    assert esfsm.replay(outcome.journal).engine.state == "done"
+
+
 # --- who decides ------------------------------------------------------------------------------------------------
 
 QUEUE_DATA = """ --overwriteQueueData={'params': {'es_executor_type': 'by-queue-data'}}"""
@@ -152,6 +236,28 @@ def test_the_executor_type_is_chosen_by_the_highest_that_says_something_and_the_
     assert selected.why == f"the job is of kind eventservice; executor type {chosen} is from: {who}"
 
 
+@pytest.mark.parametrize("job_says", [{}, {"es_executor_type": "by-argument"}], ids=["queue", "job"])
+def test_a_file_says_what_the_queue_says_and_the_job_overwrites_it(
+    place: Path, quick: None, job_says: dict[str, str]
+) -> None:
+    (place / "queue.json").write_text('{"CERN": {"params": {"es_executor_type": "by-queue-data"}, "zip_time_gap": 77}}')
+    overwrite = f" --overwriteQueueData={{'params': {job_says}}}" if job_says else ""
+    settings = es_settings(place, RANGES, queuedata="queue.json")
+    outcome = esfsm.run_workflow(es_job(jobPars="0" + overwrite), workdir="work", settings=settings)
+    given = read(outcome.journal)[0].settings
+    assert (given.executor_type, given.zip_time_gap_s) == (job_says.get("es_executor_type", "by-queue-data"), 77)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "No such file"), ("{", "not JSON"), ("[]", "a JSON object is expected")]
+)
+def test_queue_data_that_cannot_be_used_are_refused(place: Path, content: str | None, why: str) -> None:
+    if content is not None:
+        (place / "queue.json").write_text(content)
+    with pytest.raises(UnusableInput, match=f"queue data.*{why}"):
+        esfsm.run_workflow(plain_job(), settings={"queuedata": "queue.json"})
+
+
 # --- tables of your own -----------------------------------------------------------------------------------------
 
 
@@ -185,7 +291,7 @@ def test_a_table_that_an_installed_package_adds_decides_the_way_of_a_job(place: 
 ENDLESS = "import threading\nthreading.Event().wait()\n"
 
 
-def stop_at(name: str, number: signal.Signals) -> esfsm.run.Watch:
+def stop_at(name: str, number: signal.Signals) -> Watch:
     def watch(fact: Fact, _: Engine) -> None:
         if fact.name == name:
             signal.raise_signal(number)

@@ -181,6 +181,37 @@ def test_a_place_where_no_archive_can_be_written_is_a_failure_of_file_handling(w
     assert fact.error_code == PilotErrorCode.FILEHANDLINGFAILURE
 
 
+@pytest.mark.parametrize("late", [1, -1])
+def test_an_output_that_was_changed_after_it_was_announced_costs_its_own_range(workdir: Path, late: int) -> None:
+    action = made(workdir, 1, 2)
+    stamps = [(workdir / member.path).stat().st_mtime_ns for member in action.members]
+    members = tuple(m._replace(stamp=stamp) for m, stamp in zip(action.members, stamps, strict=True))
+    os.utime(workdir / members[0].path, ns=(0, stamps[0] + late))
+    fact = transfers(workdir, es_job()).pack_outputs(PackOutputs(lfn=ARCHIVE, members=members))
+    assert isinstance(fact, f.OutputsPacked)
+    assert fact.lost == (ID.format(1),)
+    assert names(workdir / ARCHIVE) == [members[1].name]
+
+
+@pytest.mark.parametrize("bad", [{"name": "a\nb"}, {"name": "N" * 256}, {"path": "."}, {"path": "a\0b"}])
+def test_an_output_that_cannot_be_packed_costs_its_own_range(workdir: Path, bad: dict[str, str]) -> None:
+    good, other = made(workdir, 1, 2).members
+    action = PackOutputs(lfn=ARCHIVE, members=(good._replace(**bad), other))
+    fact = transfers(workdir, es_job()).pack_outputs(action)
+    assert isinstance(fact, f.OutputsPacked)
+    assert fact.lost == (ID.format(1),)
+    assert names(workdir / ARCHIVE) == [other.name]
+
+
+def test_an_output_that_is_shorter_than_its_size_costs_its_own_range(workdir: Path) -> None:
+    good, other = made(workdir, 1, 2).members
+    short = "/sys/devices/system/cpu/online"  # the kernel says 4096 bytes and gives a few
+    action = PackOutputs(lfn=ARCHIVE, members=(good._replace(path=short), other))
+    fact = transfers(workdir, es_job()).pack_outputs(action)
+    assert isinstance(fact, f.OutputsPacked)
+    assert (fact.lost, names(workdir / ARCHIVE)) == ((ID.format(1),), [other.name])
+
+
 # --- storing ----------------------------------------------------------------------------------------------------
 
 
@@ -330,6 +361,18 @@ def test_an_archive_that_would_write_elsewhere_is_named_and_nothing_of_it_is_unp
     fact = transfers(workdir, merge_job()).unpack_archives()
     assert isinstance(fact, f.MergeIncomplete)
     assert (fact.error_code, fact.corrupted) == (PilotErrorCode.NOSUCHFILE, ("two.tar",))
+    assert not (workdir / "HITS.2").exists()
+
+
+@pytest.mark.parametrize("name", ["out.txt", "one.tar", "transform.py", "journal.jsonl", "broker.sqlite"])
+def test_an_archive_with_a_member_that_bears_the_name_of_another_file_is_named(
+    workdir: Path, archives: tuple[Path, Path], name: str
+) -> None:
+    tar(archives[1], "HITS.2", name)
+    fact = transfers(workdir, merge_job()).unpack_archives()
+    assert isinstance(fact, f.MergeIncomplete)
+    assert fact.corrupted == ("two.tar",)
+    assert f"its member {name!r} bears the name of another file" in fact.why
     assert not (workdir / "HITS.2").exists()
 
 

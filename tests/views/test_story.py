@@ -11,6 +11,8 @@ from esfsm.core.engine import Engine
 from esfsm.model.settings import Settings
 from esfsm.views.story import RangeStory, Story, tell
 
+UNENDED = "the journal ends here, and the job had not ended"
+
 
 def a_job() -> Teller:
     """r1 finishes, r2 is given up, r3 is lost before it is packed, r4 never runs; one second from fact to fact."""
@@ -140,7 +142,7 @@ def test_the_story_of_a_job_that_did_not_finish_says_why(fact, line):
 
 def test_the_story_of_a_job_that_has_just_begun_is_its_first_state():
     story = tell(Engine(TABLES["generic"], HELD, Settings()), [], lambda number, actions: None)
-    assert (story.lines(), story.ended_s, story.ranges) == (["     0.000 s  received"], 0.0, {})
+    assert (story.lines(), story.ended_s, story.ranges) == (["     0.000 s  received", UNENDED], 0.0, {})
 
 
 def test_a_job_that_was_resumed_tells_both_lives():
@@ -149,10 +151,12 @@ def test_a_job_that_was_resumed_tells_both_lives():
     job.answer("report_job", f.JobReported())
     story = story_of(job.resumed())
     assert story.engine.path == ("received", "stopped", "received")
-    assert story.lines()[-3:] == [
+    assert story.lines()[-5:] == [
         "     0.000 s  preempted -> stopped",
         "    60.000 s  job_resumed -> received",
         "              1 x job_reported in stopped",
+        "taken up again: 1 x",
+        UNENDED,
     ]
 
 

@@ -63,7 +63,6 @@ def test_an_environment_that_cannot_be_used(
     [
         ("executor_type=raythena", "the executor type 'raythena' needs more packages: pip install 'esfsm[ray]'"),
         ("executor_type=slurm", "there is no executor type 'slurm'; known are: generic, raythena"),
-        ("channel=yampl", "there is no channel 'yampl'; known are: memory, zmq"),
     ],
 )
 def test_an_adapter_that_is_not_here_fails_the_job_which_goes_on_with_another(
@@ -73,6 +72,20 @@ def test_an_adapter_that_is_not_here_fails_the_job_which_goes_on_with_another(
     failed = esfsm(*arguments, "--set", setting)
     assert (failed.exit_code, failed.sentence) == (FAILED, f"job 5001 failed: {why}")
     assert esfsm(*arguments).sentence == "job 5001 done; event ranges: 3 finished"
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("channel=yampl", "there is no channel 'yampl'; known are: zmq"),
+        ("output_url=gsiftp://somewhere", "there is no storage scheme 'gsiftp'; known are: file"),
+    ],
+)
+def test_what_would_be_missing_only_at_the_end_is_missed_at_the_start(
+    esfsm: Command, make_job: MakeJob, workdir: Path, setting: str, sentence: str
+) -> None:
+    told = esfsm("run", make_job(), "--workdir", workdir, "--events", 3, "--set", setting)
+    assert said(told) == sentence
 
 
 @pytest.mark.parametrize(
@@ -164,4 +177,4 @@ def test_an_empty_list_of_ranges_is_a_job_with_nothing_to_do(esfsm: Command, mak
     ranges = tmp_path / "ranges.json"
     ranges.write_text("[]")
     told = esfsm("run", make_job(), "--workdir", tmp_path / "work", "--ranges", ranges, "--quiet")
-    assert (told.exit_code, told.sentence) == (DONE, "job 5001 done")
+    assert (told.exit_code, told.sentence) == (DONE, "job 5001 done: the broker had no event ranges left")

@@ -87,7 +87,7 @@ def test_of_two_contradictory_flags_event_service_is_looked_at_first(
         ({"transformation": ...}, "the job has no transformation to run"),
         ({"taskID": ...}, "an Event Service job needs taskID to ask for event ranges, and it has none"),
         ({"jobsetID": ...}, "an Event Service job needs jobsetID to ask for event ranges, and it has none"),
-        ({"transformation": "No_tf.py"}, "the transformation 'No_tf.py' is not in {here}/work, {here} or the PATH"),
+        ({"transformation": "No_tf.py"}, "the transformation 'No_tf.py' is neither in {here} nor in the PATH"),
         ({"transformation": "/etc/passwd"}, "the transformation /etc/passwd is not executable"),
         ({"fsize": "7"}, f"{{here}}/{INPUT}: it has 6 bytes, PanDA says 7"),
         ({"checksum": "ad:00000001"}, f"{{here}}/{INPUT}: its adler32 is 08eb0296, PanDA says 00000001"),

@@ -185,7 +185,7 @@ def world_at(workdir: Path, journal: bytes, copy: Path) -> None:
 
     def copied(source: str, target: str) -> None:
         with suppress(FileNotFoundError):  # half a copy, which has got its name meanwhile
-            shutil.copy(source, target)
+            shutil.copy2(source, target)
 
     shutil.copytree(workdir, copy, copy_function=copied, ignore=shutil.ignore_patterns("broker.sqlite*", JOURNAL))
     (copy / JOURNAL).write_bytes(journal)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from esfsm.durable import BUFFER_BYTES, Checksum, sync_directory
-from esfsm.errors import PilotErrorCode, TransferError
+from esfsm.errors import MissingMember, PilotErrorCode, TransferError
 
-__all__ = ["MissingMember", "Packed", "UnsafeArchive", "missing", "names", "pack", "unpack"]
+__all__ = ["Packed", "UnsafeArchive", "missing", "names", "pack", "unpack"]
 
 EXTENSION_BYTES = 1 << 16
 """The longest extension header that is believed; it holds a name, so a few hundred bytes are usual."""
@@ -32,14 +32,6 @@ ENCODING = ("utf-8", "surrogateescape")
 
 KINDS = {tarfile.LNKTYPE: "a hard link", tarfile.SYMTYPE: "a symbolic link", tarfile.DIRTYPE: "a directory"}
 KINDS |= {tarfile.CHRTYPE: "a device", tarfile.BLKTYPE: "a device", tarfile.FIFOTYPE: "a fifo"}
-
-
-class MissingMember(TransferError):
-    """An output that was to be packed is not there, or cannot be read to its end; no archive was made."""
-
-    def __init__(self, name: str, path: Path, why: str) -> None:
-        self.name = name
-        super().__init__(str(path), f"member {name!r}: {why}", PilotErrorCode.MISSINGOUTPUTFILE)
 
 
 class UnsafeArchive(TransferError):
@@ -62,14 +54,16 @@ class Packed(NamedTuple):
 
 
 def missing(members: Mapping[str, Path]) -> list[str]:
-    """The members that `pack` could not open, in order; fifos, directories and the like count as missing."""
-    lost = []
-    for name, path in members.items():
-        try:
-            _open_regular(path).close()
-        except (OSError, ValueError):
-            lost.append(name)
-    return lost
+    """The members that `pack` would refuse, in order: no regular file to read, or a name that no member can have."""
+    return [name for name, path in members.items() if _fault(name) or not _readable(path)]
+
+
+def _readable(path: Path) -> bool:
+    try:
+        _open_regular(path).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def pack(members: Mapping[str, Path], archive: Path) -> Packed:

@@ -4,5 +4,4 @@ __all__ = ["KNOWN"]
 
 KNOWN = {
     "zmq": "zmq:ZmqChannel",
-    "memory": "memory:MemoryChannel",
 }

@@ -9,6 +9,7 @@ import math
 import os
 import secrets
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
 
@@ -24,6 +25,8 @@ LONGEST_PATH_BYTES = 107
 """A socket file's path with its closing NUL has 108 bytes (`sun_path` in unix(7))."""
 LARGEST_MESSAGE_BYTES = 64 * 2**20
 """ZeroMQ drops a peer that sends more. A result is below 1 kB; garbage of some MB shall still be seen and told."""
+DESCRIPTORS = 8
+"""What a context and a socket take. Where ZeroMQ gets only some of them it aborts the whole process."""
 LINGER_MS = 1000
 """How long `close` waits for an answer that has not left yet."""
 
@@ -40,10 +43,15 @@ class ZmqChannel:
         self._name = name or f"EventService_EventRanges_{secrets.token_hex(16)}"
         self._delimited = set[bytes]()
         """Peers that put an empty frame before each message and want one back (REQ sockets)."""
+        _spare_descriptors(self._name)
         self._path = _free_path(self._name, directory)
         self._context = zmq.Context()
-        self._router = self._context.socket(zmq.ROUTER)
-        self._bell = os.eventfd(0, os.EFD_CLOEXEC)
+        try:
+            self._router = self._context.socket(zmq.ROUTER)
+            self._bell = os.eventfd(0, os.EFD_CLOEXEC)
+        except (OSError, zmq.ZMQError) as error:
+            self._context.destroy()
+            raise ChannelError(f"channel {self._name}: {error}") from error
         self._bell_lock = Lock()
         self._bound = self._closed = False
         try:
@@ -125,6 +133,16 @@ class ZmqChannel:
     def _check_open(self) -> None:
         if self._closed:
             raise ChannelError(f"channel {self._name} is closed")
+
+
+def _spare_descriptors(name: str) -> None:
+    """Make sure that there are enough. Raises `ChannelError`."""
+    try:
+        with ExitStack() as spare:
+            for _ in range(DESCRIPTORS):
+                spare.callback(os.close, os.eventfd(0, os.EFD_CLOEXEC))
+    except OSError as error:
+        raise ChannelError(f"channel {name}: {error.strerror}") from error
 
 
 def _free_path(name: str, directory: Path) -> Path:

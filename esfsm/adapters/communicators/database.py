@@ -116,6 +116,8 @@ class Database:
             self._db = sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare()
+                opened = path.stat()
+                self._identity = (opened.st_dev, opened.st_ino)
             except BaseException:
                 self._db.close()
                 raise
@@ -151,10 +153,20 @@ class Database:
         """
         try:
             with self._lock, self._db:
+                if not self._same_file():
+                    raise WireError(f"broker {self.path}: the file is not there any more, or is another one")
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise WireError(f"broker {self.path}: {error}") from error
+
+    def _same_file(self) -> bool:
+        """What is booked in a file that was deleted is booked nowhere."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self._identity
 
     def close(self) -> None:
         """Let go of the file; a second call does nothing."""

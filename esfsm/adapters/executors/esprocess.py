@@ -2,7 +2,8 @@
 
 One thread serves the channel: it answers each request once, from a stock in memory. A second one keeps the stock
 filled by calling `get_event_ranges_hook`, so a slow broker never stands between the payload and the next range.
-Whatever the payload says, its last words after it has gone included, goes to `handle_out_message_hook`.
+Each result and each failed range, the payload's last words after it has gone included, goes to
+`handle_out_message_hook`.
 """
 
 import signal
@@ -75,6 +76,8 @@ class ESProcess(Thread):
         self._deadlines: dict[str, float] = {}
         self._cause: tuple[int, str] | None = None
         self._exit_code: int | None = None
+        self.error = ""
+        """What went wrong, in a sentence, once the payload has ended."""
 
     def set_get_event_ranges_hook(self, hook: GetEventRanges) -> None:
         """`hook(num_ranges)` returns at most so many ranges in PanDA's form; an empty list: there are no more."""
@@ -127,33 +130,41 @@ class ESProcess(Thread):
         raise UnreadableMessage(message, "a result or an error")
 
     def run(self) -> None:
-        """The thread: channel, payload, service, last words, end."""
+        """The thread: channel, payload, service, last words, end. Whatever happens, the end is told."""
+        exit_code, verdict = -1, (int(PilotErrorCode.INTERNALPILOTPROBLEM), "the thread that serves the payload broke")
         try:
-            self._channel = self._open_channel()
-        except ChannelError as error:
-            self._end(-1, error.pilot_error_code, str(error))
-            return
-        try:
-            environment = {"PILOT_EVENTRANGECHANNEL": self._channel.address}
-            self._process = Process(self._payload, environment)
-        except OSError as error:
-            self._channel.close()
-            self._end(-1, PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, not_started(self._payload, error))
-            return
-        self._process.watch(lambda _: self._wake())
-        try:
+            try:
+                channel = self._channel = self._open_channel()
+                process = self._process = Process(self._payload, {"PILOT_EVENTRANGECHANNEL": channel.address})
+            except ChannelError as error:
+                verdict = (error.pilot_error_code, str(error))
+            except OSError as error:
+                verdict = (PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, not_started(self._payload, error))
+            else:
+                exit_code, verdict = self._run(channel, process)
+        finally:
+            if self._channel is not None:
+                self._channel.close()
+            self._exit_code = exit_code if self._exit_code is None else self._exit_code
+            self.error = verdict[1]
             if self._hooks is not None:
-                self._hooks.payload_started(self._process.identity)
+                self._hooks.payload_ended(self._exit_code, *verdict)
+
+    def _run(self, channel: Channel, process: Process) -> tuple[int, tuple[int, str]]:
+        """Serve a payload that was started; its exit code and what is to be said of it."""
+        try:
+            process.watch(lambda _: self._wake())
+            if self._hooks is not None:
+                self._hooks.payload_started(process.identity)
             Thread(target=self._fetch, name="event ranges", daemon=True).start()
-            self._serve(self._channel, self._process)
+            self._serve(channel, process)
             self._stopped_early = self._stopping
         finally:  # a hook that raised ends the payload, too
-            self._process.signal(signal.SIGKILL)
-            self._process.wait(KILL_PATIENCE_S)
+            process.signal(signal.SIGKILL)
+            process.wait(KILL_PATIENCE_S)
             self.stop()
-            self._channel.close()
-            exit_code = -1 if self._process.exit_code is None else self._process.exit_code
-            self._end(exit_code, *self._verdict(exit_code))
+            self._exit_code = -1 if process.exit_code is None else process.exit_code
+        return self._exit_code, self._verdict(self._exit_code)
 
     def _serve(self, channel: Channel, process: Process) -> None:
         """Speak with the payload until it and its children have gone and their last words are heard."""
@@ -206,6 +217,8 @@ class ESProcess(Thread):
         sent: list[str] = []
         unspeakable: list[tuple[str, str]] = []
         with self._need:
+            if self._asking:  # its silence was our delay
+                self._set_deadline("speak", self._looping_limit_s)
             while self._asking and self._stock and not self._stopping:
                 event_range = self._stock.popleft()
                 event_range_id = str(event_range.get("eventRangeID"))
@@ -266,7 +279,8 @@ class ESProcess(Thread):
                 self._target = min(2 * self._target, STOCK_LIMIT)
             elif lasted_s > 4 * STOCK_S:
                 self._target = max(self._target // 2, STOCK_FACTOR * self._payload.cores)
-            return self._target + len(self._asking) - len(self._stock)
+            wanted = self._target + len(self._asking) - len(self._stock)
+            return min(max(wanted, 1), STOCK_LIMIT)  # the stock is low: a target that has shrunk asks for one
 
     def _wake(self) -> None:
         if self._channel is not None:
@@ -303,11 +317,6 @@ class ESProcess(Thread):
         if exit_code == 0 and not self._asked and not self._stopped_early:
             return PilotErrorCode.PAYLOADEXECUTIONFAILURE, "the payload ended without asking for an event range"
         return meaning(exit_code)
-
-    def _end(self, exit_code: int, error_code: int, why: str) -> None:
-        self._exit_code = exit_code
-        if self._hooks is not None:
-            self._hooks.payload_ended(exit_code, error_code, why)
 
 
 def _payload(given: Mapping[str, Any]) -> Payload:

@@ -7,10 +7,11 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
+from time import monotonic
 from uuid import uuid4
 
 from esfsm.errors import PilotErrorCode
@@ -99,18 +100,21 @@ class Process:
     def _wait(self, ended: Callable[[int], None]) -> None:
         """While it is not reaped nobody else can get its pid, so the group is ended first; then who has left it."""
         os.waitid(os.P_PID, self.identity.pid, os.WEXITED | os.WNOWAIT)
-        self.signal(signal.SIGKILL)
-        end_marked(self._mark)
-        with self._lock:
-            exit_code = self._popen.wait()
-        self._gone.set()
-        ended(exit_code)
+        try:
+            self.signal(signal.SIGKILL)
+            end_marked(self._mark)
+        finally:
+            with self._lock:
+                exit_code = self._popen.wait()
+            self._gone.set()
+            ended(exit_code)
 
 
 def end_marked(mark: str) -> int:
     """End every process that bears this mark in its environment; how many there were.
 
-    A payload's children inherit the mark whatever group or session they move to, and a payload that was started by an
+    A payload's children inherit the mark whatever group or session they move to (unless one empties its environment),
+    and a payload that was started by an
     engine that died right afterwards has it too, so nobody else can be meant. A process is held by its pidfd before
     it is looked at, as its pid may become another's.
     """
@@ -122,8 +126,24 @@ def end_marked(mark: str) -> int:
         for descriptor in descriptors:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            ended += bool(select.select([descriptor], [], [], KILL_PATIENCE_S)[0])
+        ended += _wait_for(descriptors)
+    return ended
+
+
+def _wait_for(descriptors: Sequence[int]) -> int:
+    """How many of these pidfds say within `KILL_PATIENCE_S` seconds that their process has ended; closes them."""
+    poll, open_ones, ended = select.poll(), set(descriptors), 0
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    deadline = monotonic() + KILL_PATIENCE_S
+    while open_ones and (patience_s := deadline - monotonic()) > 0:
+        for descriptor, _ in poll.poll(1000 * patience_s):
+            poll.unregister(descriptor)
             os.close(descriptor)
+            open_ones.remove(descriptor)
+            ended += 1
+    for descriptor in open_ones:
+        os.close(descriptor)
     return ended
 
 

@@ -23,7 +23,7 @@ def payload(job: Job, arguments: Sequence[str], workdir: Path, settings: Setting
     """The job's transformation with these arguments, its output beside the other files of the job."""
     cores = settings.cores or job.core_count
     return Payload(
-        [*_command(job.transformation, workdir, settings), *arguments],
+        [*_command(job.transformation, settings), *arguments],
         workdir,
         {"ATHENA_PROC_NUMBER": str(cores), "ATHENA_CORE_NUMBER": str(cores)},
         workdir / "payload.stdout",
@@ -32,16 +32,18 @@ def payload(job: Job, arguments: Sequence[str], workdir: Path, settings: Setting
     )
 
 
-def _command(transformation: str, workdir: Path, settings: Settings) -> list[str]:
-    """Where the transformation is: a path, a file beside the inputs, or a program of the PATH.
+def _command(transformation: str, settings: Settings) -> list[str]:
+    """Where the transformation is: a path, a file of the directory for transformations, or a program of the PATH.
+
+    Never a file of the work directory, where archives are unpacked that others made.
 
     One in Python runs under the interpreter that runs us, which has the packages that we have.
     """
-    inputs = (settings.input_url or ".").removeprefix("file://")
-    places = [workdir / transformation, Path(inputs) / transformation]
-    found = next((place for place in places if place.is_file()), None) or shutil.which(transformation)
+    directory = settings.transformations or Path()
+    beside = directory / transformation
+    found = beside if beside.is_file() else shutil.which(transformation)
     if found is None:
-        raise UnusableInput(f"the transformation {transformation!r} is not in {workdir}, {inputs} or the PATH")
+        raise UnusableInput(f"the transformation {transformation!r} is neither in {directory} nor in the PATH")
     program = str(Path(found).absolute())
     if program.endswith(".py"):
         return [sys.executable, program]

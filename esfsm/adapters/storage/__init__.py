@@ -2,5 +2,4 @@
 
 KNOWN = {
     "file": "fsspec:FsspecStorage",
-    "memory": "fsspec:FsspecStorage",
 }
