@@ -1,1 +1,1 @@
-"""The nouns: frozen values that say what PanDA says. They decide nothing and touch nothing."""
+"""The nouns: frozen values that say what PanDA says. They decide nothing."""

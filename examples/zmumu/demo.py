@@ -41,7 +41,7 @@ def run(job: Path, workdir: Path, **settings: object) -> Run:
     """Run one job; ends the demo with the job's own exit code when the job failed."""
     began = time.monotonic()
     outcome = esfsm.run_workflow(job, workdir=workdir, settings=settings)
-    print(outcome.sentence)
+    print(f"job {outcome.panda_id} {outcome.sentence}")
     if outcome.exit_code:
         sys.exit(outcome.exit_code)
     return Run(outcome, time.monotonic() - began)

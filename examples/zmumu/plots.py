@@ -58,7 +58,7 @@ PHASES = (
 
 
 def plot_dimuon_mass(truth: FloatArray, smeared: FloatArray, path: Path) -> None:
-    """The Z peak, generated and as measured; masses in GeV, NaN where no muon pair was seen.
+    """The Z peak, generated and smeared; masses in GeV, NaN where no muon pair was seen.
 
     Only events with both masses are shown, so the two spectra differ by the resolution alone.
     """
@@ -73,10 +73,11 @@ def plot_dimuon_mass(truth: FloatArray, smeared: FloatArray, path: Path) -> None
     axes.hist(
         truth, edges.tolist(), histtype="stepfilled", color=BLUE, alpha=0.35, label="generated (Pythia 8, with FSR)"
     )
-    label = rf"measured, $\sigma_m/m$ = {(high - low) / 2:.1%}"
+    label = rf"smeared, $\sigma_m/m$ = {(high - low) / 2:.1%}"
     axes.errorbar(edges[:-1] + BIN_GEV / 2, counts, np.sqrt(counts), fmt="ko", ms=4, lw=1, label=label)
     axes.set(xlim=WINDOW_GEV, ylim=(0, None), xlabel=r"$m_{\mu\mu}$ [GeV]", ylabel=f"Events / {BIN_GEV:g} GeV")
-    axes.set_title(rf"pp $\to$ Z/$\gamma^*\to\mu^+\mu^-$, 13 TeV: {both.sum():,} events with both muons seen")
+    seen = f"{both.sum():,} of {both.size:,} events, both muons seen"
+    axes.set_title(rf"pp $\to$ Z/$\gamma^*\to\mu^+\mu^-$, 13 TeV: {seen}")
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
 
