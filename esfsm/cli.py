@@ -4,12 +4,15 @@ Standard output is for results, standard error for progress and faults.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from threading import current_thread, main_thread
+from types import FrameType
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -23,7 +26,7 @@ from esfsm.drawings import draw_all
 from esfsm.errors import EsfsmError, UnusableInput
 from esfsm.given import read_job
 from esfsm.inbox import Clock
-from esfsm.loop import Watch
+from esfsm.loop import STOP_SIGNALS, Watch
 from esfsm.model.outcome import Outcome
 from esfsm.run import run_workflow
 from esfsm.views.progress import Progress
@@ -78,6 +81,7 @@ def run(
         print(f"esfsm: {warning}", file=sys.stderr)
     with _progress(quiet) as watch:
         outcome = run_workflow(job, workdir=workdir, settings=arguments, config=config, watch=watch)
+    _hear_signals(signal.SIG_IGN)  # the job is over: what is left is to say so
     _show(outcome.model_dump_json() if json else _told(outcome))
     raise typer.Exit(outcome.exit_code)
 
@@ -131,15 +135,34 @@ def replay(journal: Annotated[Path, typer.Argument(help="A journal.jsonl.")]) ->
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command; every fault of the input is one sentence, never a traceback."""
+    before = _hear_signals(_stop)
     try:
         app(arguments, standalone_mode=True)
-    except KeyboardInterrupt:
+    except _Stopped:
         print("esfsm: stopped before the job began or after it ended", file=sys.stderr)
         sys.exit(STOPPED)
     except EsfsmError as error:
         print(f"esfsm: {error}", file=sys.stderr)
         sys.exit(UNUSABLE if isinstance(error, UnusableInput) else FAILED)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     sys.exit(DONE)
+
+
+class _Stopped(BaseException):
+    """A stop request outside the loop, which hears its own; no library turns this one into something else."""
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise _Stopped
+
+
+def _hear_signals(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> dict[int, Any]:
+    """What SIGTERM and SIGINT do from now on; returns what they did before."""
+    if current_thread() is not main_thread():
+        return {}
+    return {number: signal.signal(number, handler) for number in STOP_SIGNALS}
 
 
 def _assignments(given: Sequence[str]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from esfsm.inbox import Inbox
 from esfsm.journal import Journal
 from esfsm.perform import Performer
 
-__all__ = ["Loop", "Watch"]
+__all__ = ["STOP_SIGNALS", "Loop", "Watch"]
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

@@ -7,6 +7,8 @@ import pytest
 from whole.commands import DONE, SOON, STOPPED, Command, MakeJob, booked
 from whole.processes import PATIENCE_S, pipe
 
+from esfsm import cli
+
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_leaves_all_finished_work_safe_and_the_same_command_does_the_rest(
@@ -78,3 +80,15 @@ def test_what_a_job_that_was_killed_held_is_done_by_another(launch: Command, mak
         told = launch("run", make_job(PandaID=5002), *settings).end()
     assert (told.exit_code, told.outcome["events"]) == (DONE, 12)
     assert booked(broker) == {"done": 12}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_before_the_job_begins_is_one_sentence(
+    number: signal.Signals, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "run_workflow", lambda *_, **__: signal.raise_signal(number))
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["run", str(make_job())])
+    assert (ended.value.code, signal.getsignal(number)) == (STOPPED, before)
+    assert capfd.readouterr() == ("", "esfsm: stopped before the job began or after it ended\n")
