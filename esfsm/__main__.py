@@ -1,5 +1,5 @@
 """python -m esfsm."""
 
-from esfsm.cli import main
+from esfsm.cli import script
 
-main()
+script()

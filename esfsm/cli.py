@@ -31,7 +31,7 @@ from esfsm.model.outcome import Outcome
 from esfsm.run import run_workflow
 from esfsm.views.progress import Progress
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "script"]
 
 DONE, FAILED, UNUSABLE, STOPPED = 0, 1, 2, 3
 
@@ -148,6 +148,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         for number, handler in before.items():
             signal.signal(number, handler)
     sys.exit(DONE)
+
+
+def script() -> NoReturn:
+    """`main` as a process of its own: while Python ends, there is nothing left to stop."""
+    try:
+        main()
+    finally:
+        _hear_signals(signal.SIG_IGN)
 
 
 class _Stopped(BaseException):
