@@ -8,7 +8,7 @@ import orjson
 from esfsm.errors import UnreadableJob, UnusableInput
 from esfsm.model.job import Job
 from esfsm.model.queuedata import QueueData
-from esfsm.model.settings import Settings
+from esfsm.model.settings import YEAR_S, Settings
 
 __all__ = ["read_job", "read_settings"]
 
@@ -47,15 +47,11 @@ def read_settings(
     absolute = {  # a job may be resumed from elsewhere
         name: url if "://" in url else str(Path(url).absolute()) for name, url in urls.items() if url is not None
     }
-    job_says = {} if job.looping_check else {"looping_limit_s": YEAR_S}
+    job_says = {} if job.looping_check else {"looping_limit_s": YEAR_S}  # as good as no limit
     local = absolute["input_url"].removeprefix("file://")
     beside = inputs if "://" in local else Path(local)
     found = {"transformations": (given.transformations or beside).absolute()}
     return given.model_copy(update={**absolute, **found, **job_says}), said_by
-
-
-YEAR_S = 365 * 86_400.0
-"""No limit: `loopingCheck` is off."""
 
 
 def _queuedata(path: Path | None, overwrites: Mapping[str, object]) -> QueueData | None:

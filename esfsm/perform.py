@@ -1,4 +1,4 @@
-"""One action, one adapter call, one fact. Here is the only pool of threads, and the only `except Exception`.
+"""One action, one adapter call, one fact. Here are the only pools of threads, and the only `except Exception`.
 
 Expected trouble becomes the fact that the action may be answered by; what nobody foresaw becomes `action_broke`.
 """
@@ -31,8 +31,6 @@ THREADS = 8
 """Packing and stores that go on at the same time beside the payload: they wait for disks and wires, not for cores."""
 TALKS = 2
 """Words with the server at the same time; they never wait for a store."""
-
-
 END_PATIENCE_S = 15.0
 """How long a payload may take to end when its engine ends; executors kill what SIGTERM does not end before."""
 

@@ -22,13 +22,13 @@ def replay(journal: Path | str) -> Story:
     """
     header, entries = read(Path(journal))
     engine = Engine(plugins.workflow(header.workflow), plugins.held(), header.settings)
-
     heard = 0
 
     def facts() -> Iterator[Fact]:
         nonlocal heard
-        for heard, fact, _ in entries:  # noqa: B007 - who catches the error below wants to know
-            yield fact
+        for entry in entries:
+            heard = entry.number
+            yield entry.fact
 
     def compare(number: int, actions: tuple[Action, ...]) -> None:
         expected, got = entries[number - 1].then, tuple(gist(action) for action in actions)

@@ -47,8 +47,7 @@ def run_workflow(
     job, found = read_job(job)
     given, said_by = read_settings(job, settings, config, found)
     table = plugins.workflow(given.workflow or job.kind.value)
-    feeds = any(state.does == "run_es_payload" for state in table.states.values())
-    if feeds != (job.kind is JobKind.EVENTSERVICE):
+    if table.feeds != (job.kind is JobKind.EVENTSERVICE):
         raise UnusableInput(f"the workflow {table.name} is not for a job of kind {job.kind.value}")
     place = _work_directory(Path(workdir or f"PanDA_Pilot-{job.panda_id}").absolute(), found)
     digest = f"{table.digest}-{plugins.held()['event-range'].digest}"

@@ -246,7 +246,10 @@ class SetAlarm(Action):
 
 @_action
 class Stop(Action):
-    """End the action `target`: within `grace_s` seconds what runs may finish."""
+    """End the payload that the action `target` began: within `grace_s` seconds what runs may finish.
+
+    Any other action is short, or safe to finish, and goes on to its end.
+    """
 
     target: int
     grace_s: float = 0.0

@@ -84,6 +84,11 @@ class Workflow:
             raise WorkflowError(self.title, state, fact)
         return target
 
+    @property
+    def feeds(self) -> bool:
+        """Whether it hands event ranges to a payload."""
+        return any(state.does == "run_es_payload" for state in self.states.values())
+
     def arrows(self) -> Iterator[Arrow]:
         """Every arrow, those of `[any]` written out, but not the held ones."""
         for state in self.states.values():

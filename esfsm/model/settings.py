@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from esfsm.errors import UnknownName, UnusableInput
 from esfsm.model.queuedata import GAP_S, QueueData
 
-__all__ = ["PILOTS_NAMES", "Settings"]
+__all__ = ["PILOTS_NAMES", "YEAR_S", "Settings"]
 
 PREFIX = "ESFSM_"
 PILOTS_NAMES = {

@@ -14,10 +14,9 @@ EXIT_CODES = {"done": 0, "failed": 1, "stopped": 3}
 def outcome(panda_id: int, engine: Engine, journal: Path) -> Outcome:
     """What there is to say."""
     error_code, why = engine.trouble
-    feeds = any(state.does == "run_es_payload" for state in engine.workflow.states.values())
     counts = engine.ranges.ledger.counts()
     sentence = f"{engine.state}: {why}" if why else engine.state
-    if not counts and engine.state == "done" and feeds:
+    if not counts and engine.state == "done" and engine.workflow.feeds:
         sentence += ": the broker had no event ranges left"
     if counts:
         sentence += "; event ranges: " + ", ".join(f"{n} {state}" for state, n in counts.items())
