@@ -7,12 +7,15 @@
 
 What is public is in `__all__`. Each name is loaded when it is first used, so that a payload that needs only
 `esfsm.payload` starts in milliseconds.
+
+PYTEST_DONT_REWRITE: the package has a plug-in for pytest, which would else rewrite, or warn about, all of its modules.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from esfsm._face import draw
+    from esfsm.auditor import audit
     from esfsm.errors import EsfsmError, JournalError, PilotErrorCode, ReplayDiverged, UnusableInput, UnusableJournal
     from esfsm.esprocess import ESProcess
     from esfsm.model.job import Job
@@ -20,11 +23,14 @@ if TYPE_CHECKING:
     from esfsm.model.settings import Settings
     from esfsm.plugins import check_workflow as check
     from esfsm.replayer import replay
-    from esfsm.run import run_workflow
+    from esfsm.run import resume, run_workflow
+    from esfsm.supposing import what_if
+    from esfsm.views.audit import Audit
     from esfsm.views.story import Story
 
 __version__ = "0.1.0"
 __all__ = [
+    "Audit",
     "ESProcess",
     "EsfsmError",
     "Job",
@@ -36,10 +42,13 @@ __all__ = [
     "Story",
     "UnusableInput",
     "UnusableJournal",
+    "audit",
     "check",
     "draw",
     "replay",
+    "resume",
     "run_workflow",
+    "what_if",
 ]
 
 

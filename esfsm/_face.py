@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from esfsm import plugins
+from esfsm.auditor import audit
 from esfsm.drawings import render
 from esfsm.errors import EsfsmError, JournalError, PilotErrorCode, ReplayDiverged, UnusableInput, UnusableJournal
 from esfsm.esprocess import ESProcess
@@ -12,7 +13,9 @@ from esfsm.model.outcome import Outcome
 from esfsm.model.settings import Settings
 from esfsm.plugins import check_workflow as check
 from esfsm.replayer import replay
-from esfsm.run import run_workflow
+from esfsm.run import resume, run_workflow
+from esfsm.supposing import what_if
+from esfsm.views.audit import Audit
 from esfsm.views.diagram import PathTaken
 from esfsm.views.story import Story
 

@@ -1,5 +1,6 @@
-"""The command line: run, check, draw, replay. Exit codes: 0 done, 1 failed, 2 unusable input, 3 stopped, all safe.
+"""The command line: run, resume, audit, replay, check, draw.
 
+Exit codes: 0 done, 1 failed, 2 unusable input, 3 stopped on request with all finished work safe.
 Standard output is for results, standard error for progress and faults.
 """
 
@@ -26,9 +27,10 @@ from esfsm.drawings import draw_all
 from esfsm.errors import EsfsmError, UnusableInput
 from esfsm.given import read_job
 from esfsm.inbox import Clock
-from esfsm.loop import STOP_SIGNALS, Watch
+from esfsm.loop import Watch
 from esfsm.model.outcome import Outcome
 from esfsm.run import run_workflow
+from esfsm.stops import STOP_SIGNALS
 from esfsm.views.progress import Progress
 
 __all__ = ["app", "main", "script"]
@@ -81,9 +83,28 @@ def run(
         print(f"esfsm: {warning}", file=sys.stderr)
     with _progress(quiet) as watch:
         outcome = run_workflow(job, workdir=workdir, settings=arguments, config=config, watch=watch)
-    _hear_signals(signal.SIG_IGN)  # the job is over: what is left is to say so
-    _show(outcome.model_dump_json() if json else _told(outcome))
-    raise typer.Exit(outcome.exit_code)
+    _end(outcome, json)
+
+
+@app.command()
+def resume(
+    workdir: Annotated[Path, typer.Argument(help="The work directory of a job that was stopped or killed.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="What is to be other.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the outcome as one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Continue a job; all that it needs is in its work directory."""
+    with _progress(quiet) as watch:
+        outcome = esfsm.resume(workdir, settings=_assignments(set_ or []), watch=watch)
+    _end(outcome, json)
+
+
+@app.command()
+def audit(workdir: Annotated[Path, typer.Argument(help="The work directory of a job.")]) -> None:
+    """Compare journal, server and storage; exit code 1 if they differ. Changes nothing."""
+    found = esfsm.audit(workdir)
+    _show("\n".join(found.lines()))
+    raise typer.Exit(FAILED if found.differences else DONE)
 
 
 @app.command()
@@ -128,9 +149,17 @@ def draw(
 
 
 @app.command()
-def replay(journal: Annotated[Path, typer.Argument(help="A journal.jsonl.")]) -> None:
-    """Tell the story of a journal; exit code 1 if this code would decide otherwise."""
-    _show("\n".join(esfsm.replay(journal).lines()))
+def replay(
+    journals: Annotated[list[Path], typer.Argument(metavar="JOURNAL...", help="Each a journal.jsonl.")],
+    what_if: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Run it with another setting.")] = None,
+) -> None:
+    """Tell the story of journals; exit code 1 if this code would decide otherwise."""
+    settings = _assignments(what_if or [])
+    for journal in journals:
+        if len(journals) > 1:
+            _show(f"{journal}:")
+        told = esfsm.what_if(journal, settings) if settings else esfsm.replay(journal)
+        _show("\n".join(told.lines()))
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -197,6 +226,13 @@ def _write(content: bytes) -> None:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it ends
         raise EsfsmError(f"standard output: {error.strerror}") from None
+
+
+def _end(outcome: Outcome, json: bool) -> NoReturn:
+    """The job is over: what is left is to say so."""
+    _hear_signals(signal.SIG_IGN)
+    _show(outcome.model_dump_json() if json else _told(outcome))
+    raise typer.Exit(outcome.exit_code)
 
 
 def _told(outcome: Outcome) -> str:

@@ -10,7 +10,7 @@ from esfsm.model.job import Job
 from esfsm.model.queuedata import QueueData
 from esfsm.model.settings import YEAR_S, Settings
 
-__all__ = ["read_job", "read_settings"]
+__all__ = ["change_settings", "read_job", "read_settings"]
 
 
 def read_job(job: Job | Mapping[str, object] | Path | str) -> tuple[Job, Path]:
@@ -42,6 +42,9 @@ def read_settings(
         given, _ = Settings.layered(settings, None, config)
         queuedata = _queuedata(given.queuedata, job.overwrite_queuedata)
         given, said_by = Settings.layered(settings, queuedata, config)
+    local_files = {
+        name: getattr(given, name).absolute() for name in ("broker", "ranges", "queuedata") if getattr(given, name)
+    }
     urls = {"input_url": given.input_url or str(inputs), "output_url": given.output_url}
     urls["failover_url"] = given.failover_url
     absolute = {  # a job may be resumed from elsewhere
@@ -51,7 +54,13 @@ def read_settings(
     local = absolute["input_url"].removeprefix("file://")
     beside = inputs if "://" in local else Path(local)
     found = {"transformations": (given.transformations or beside).absolute()}
-    return given.model_copy(update={**absolute, **found, **job_says}), said_by
+    return given.model_copy(update={**absolute, **local_files, **found, **job_says}), said_by
+
+
+def change_settings(settings: Settings, changes: Mapping[str, object]) -> tuple[Settings, dict[str, str]]:
+    """Settings of a journal with some changed by an argument, and who said what. Raises `UnusableInput`."""
+    changed, said_by = Settings.layered({**settings.model_dump(), **Settings.by_name(changes)})
+    return changed, {name: "argument" if name in changes else "journal" for name in said_by}
 
 
 def _queuedata(path: Path | None, overwrites: Mapping[str, object]) -> QueueData | None:

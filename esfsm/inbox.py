@@ -39,6 +39,10 @@ class Inbox:
         self._alarms: list[tuple[float, int]] = []
         self._closed = False
 
+    def now(self) -> float:
+        """The time, seconds since 1970."""
+        return self.clock.now()
+
     def put(self, fact: Fact) -> None:
         """Any other thread may say what happened; waits while the inbox is full. After `close` nobody listens."""
         with self._changed:

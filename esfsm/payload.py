@@ -8,6 +8,8 @@ A payload that processes one event range after the other:
 
 One that keeps several processes busy, as AthenaMP does: `run_workers(simulate)`. The pilot says in its environment
 where the channel is (`PILOT_EVENTRANGECHANNEL`) and how many workers there shall be (`ATHENA_PROC_NUMBER`).
+
+A payload may outlive its pilot: the one that comes after it at the same channel is asked again and told the rest.
 """
 
 import os
@@ -119,12 +121,12 @@ def connect(name: str | None = None, *, patience_s: float | None = None) -> Iter
     `patience_s` is how long to wait for an answer before `ChannelError` is raised (None: for ever), and at the end
     for the server to take the last results.
     """
-    with _dealer(name, patience_s) as dealer:
-        yield PayloadChannel(dealer, patience_s)
+    with _wire(name, patience_s) as wire:
+        yield PayloadChannel(wire, patience_s)
 
 
 @contextmanager
-def _dealer(name: str | None, patience_s: float | None) -> Iterator["zmq.Socket[bytes]"]:
+def _wire(name: str | None, patience_s: float | None) -> Iterator["_Wire"]:
     import zmq
 
     name = name or os.environ.get("PILOT_EVENTRANGECHANNEL")
@@ -134,18 +136,75 @@ def _dealer(name: str | None, patience_s: float | None) -> Iterator["zmq.Socket[
             raise ChannelError("there is no channel: PILOT_EVENTRANGECHANNEL is not set, so no pilot has started this")
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.setsockopt(zmq.LINGER, ceil(1000 * (LINGER_S if patience_s is None else patience_s)))
+        losses = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         try:
-            dealer.connect(f"ipc:///tmp/zmq_{name}")
-        except zmq.ZMQError as error:
-            raise ChannelError(f"channel {name}: {error}") from error
-        yield dealer
+            _connect(dealer, name)
+            yield _Wire(dealer, losses)
+        finally:
+            dealer.disable_monitor()  # first, as ZeroMQ waits for ever for somebody who takes what it tells
+            losses.close()
+
+
+def _connect(dealer: "zmq.Socket[bytes]", name: str) -> None:
+    import zmq
+
+    try:
+        dealer.connect(f"ipc:///tmp/zmq_{name}")
+    except zmq.ZMQError as error:
+        raise ChannelError(f"channel {name}: {error}") from error
+
+
+class _Wire:
+    """The payload's socket. ZeroMQ connects it again by itself; here a request that was lost is made again.
+
+    A request that had left is lost with the server that died, so another one waits for the next server. The first may
+    have been waiting for it, too: then there are two answers, and the second one is that to the next request.
+    """
+
+    def __init__(self, dealer: "zmq.Socket[bytes]", losses: "zmq.Socket[bytes]") -> None:
+        self._dealer, self._losses = dealer, losses
+        self.waits = False
+        """Whether a request has not been answered."""
+
+    def ask(self) -> None:
+        """Ask for a range, unless an answer is there already."""
+        self.waits = True
+        while self._losses.poll(0):  # nobody waited for those servers
+            self._losses.recv_multipart()
+        if not self._dealer.poll(0):
+            self.say(READY_FOR_EVENTS.encode())
+
+    def say(self, body: bytes) -> None:
+        """Send a message, now or as soon as there is a server."""
+        self._dealer.send(body)
+
+    def answered(self, patience_s: float | None = None, beside: int | None = None) -> bool:
+        """Wait for the answer; False if it has not come in time, or before there is something at `beside` to read."""
+        import zmq
+
+        deadline = None if patience_s is None else time.monotonic() + patience_s
+        poller = zmq.Poller()
+        for source in (self._dealer, self._losses, *(() if beside is None else (beside,))):
+            poller.register(source, zmq.POLLIN)
+        while True:
+            left_ms = None if deadline is None else ceil(1000 * max(0.0, deadline - time.monotonic()))
+            ready = dict(poller.poll(left_ms))
+            if self._dealer in ready or self._losses not in ready:
+                return self._dealer in ready
+            self._losses.recv_multipart()
+            self.say(READY_FOR_EVENTS.encode())
+
+    def hear(self) -> bytes:
+        """The answer."""
+        self.waits = False
+        return self._dealer.recv()
 
 
 class PayloadChannel:
     """Event ranges, one after the other, and what became of each. Only the thread that made it may use it."""
 
-    def __init__(self, dealer: "zmq.Socket[bytes]", patience_s: float | None) -> None:
-        self._dealer, self._patience_s = dealer, patience_s
+    def __init__(self, wire: _Wire, patience_s: float | None) -> None:
+        self._wire, self._patience_s = wire, patience_s
         self._began: dict[str, _Clock] = {}
 
     def __iter__(self) -> Iterator[AssignedRange]:
@@ -171,13 +230,13 @@ class PayloadChannel:
         self._began.pop(event_range.event_range_id, None)
 
     def _say(self, text: str) -> None:
-        self._dealer.send(text.encode(errors="replace"))
+        self._wire.say(text.encode(errors="replace"))
 
     def _ask(self) -> AssignedRange | None:
-        self._say(READY_FOR_EVENTS)
-        if not self._dealer.poll(None if self._patience_s is None else ceil(self._patience_s * 1000)):
+        self._wire.ask()
+        if not self._wire.answered(self._patience_s):
             raise _unanswered(self._patience_s)
-        return AssignedRange.read(decode(self._dealer.recv()))
+        return AssignedRange.read(decode(self._wire.hear()))
 
 
 def _unanswered(patience_s: float | None) -> ChannelError:
@@ -336,19 +395,15 @@ def _process(function: Callable[[AssignedRange], Outputs], event_range: Assigned
 
 def _relay(pipe: "Pipe", name: str | None, patience_s: float | None) -> None:
     """Carry texts between the pipe and the channel, until the pipe's end has been read."""
-    import zmq
-
-    with _dealer(name, patience_s) as dealer:
-        poller = zmq.Poller()
-        poller.register(dealer, zmq.POLLIN)
-        poller.register(pipe.fileno(), zmq.POLLIN)
+    with _wire(name, patience_s) as wire:
         while True:
-            ready = dict(poller.poll())
-            if dealer in ready:
+            if wire.waits and wire.answered(beside=pipe.fileno()):
                 with suppress(BrokenPipeError):  # what the parent said last is still in the pipe
-                    pipe.send_bytes(dealer.recv())
-            if pipe.fileno() in ready:
-                dealer.send(pipe.recv_bytes())
+                    pipe.send_bytes(wire.hear())
+            elif (body := pipe.recv_bytes()) == READY_FOR_EVENTS.encode():
+                wire.ask()
+            else:
+                wire.say(body)
 
 
 def _tell(channel: "Pipe", text: str) -> None:

@@ -3,29 +3,23 @@
 Expected trouble becomes the fact that the action may be answered by; what nobody foresaw becomes `action_broke`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property
-from pathlib import Path
-from threading import Lock
-from typing import Any
+from typing import Protocol
 
 from loguru import logger
 
-from esfsm import plugins
 from esfsm.core import actions as a
 from esfsm.core import facts as f
-from esfsm.core.classify import classify, select_executor
+from esfsm.equipment import Equipment
 from esfsm.errors import EsfsmError, PilotErrorCode, UnusableInput, WireError
+from esfsm.hooks import FactHooks
 from esfsm.inbox import Inbox
-from esfsm.model.job import Job, JobKind
 from esfsm.model.report import JobReport
-from esfsm.model.settings import Settings
-from esfsm.ports import Communicator, Executor, ProcessIdentity, Running
-from esfsm.transfers import Transfers
+from esfsm.ports import ProcessIdentity, Running
 
-__all__ = ["Performer"]
+__all__ = ["Performer", "Pool", "Pools"]
 
 THREADS = 8
 """Packing and stores that go on at the same time beside the payload: they wait for disks and wires, not for cores."""
@@ -34,22 +28,44 @@ TALKS = 2
 END_PATIENCE_S = 15.0
 """How long a payload may take to end when its engine ends; executors kill what SIGTERM does not end before."""
 
+STOP_COMMANDS = ("tobekilled", "softkill")
+"""What PanDA answers to a heartbeat when the job is to end."""
+
+
+class Pool(Protocol):
+    """Where actions are done: a pool of threads, or simulated time."""
+
+    def submit(self, do: Callable[[a.Action], None], action: a.Action, /) -> object:
+        """Do it soon; returns at once."""
+        ...
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Begin nothing more, and wait for what was begun."""
+        ...
+
+
+Pools = tuple[Pool, Pool]
+"""For files, and for words with the server."""
+
+
+def threads() -> Pools:
+    """Pools of threads for one job."""
+    return ThreadPoolExecutor(THREADS, "perform"), ThreadPoolExecutor(TALKS, "server")
+
 
 class Performer:
     """Does what the core asks for, for one job; whatever comes of it is put into the inbox."""
 
-    def __init__(self, job: Job, workdir: Path, settings: Settings, said_by: Mapping[str, str], run: str, inbox: Inbox):
-        self._job, self._workdir, self._settings, self._said_by, self._run = job, workdir, settings, said_by, run
-        self._inbox = inbox
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="perform")
-        self._talk = ThreadPoolExecutor(TALKS, thread_name_prefix="server")
+    def __init__(self, equipment: Equipment, inbox: Inbox, pools: Pools | None = None) -> None:
+        self._tools, self._inbox = equipment, inbox
+        self._pool, self._talk = pools or threads()
         self._payloads: dict[int, Future[Running]] = {}
         """By the number of the action; a future, as what is said to a payload may come before it has started."""
-        self._lock = Lock()
-        self._transfers = transfers = Transfers(job, workdir, settings)
+        self._adopted: set[int] = set()
+        transfers = equipment.transfers
         self._hands: dict[type[a.Action], Callable[..., f.Fact | None]] = {
-            a.ClassifyJob: lambda _: classify(job),
-            a.SelectExecutor: self._select_executor,
+            a.ClassifyJob: lambda _: equipment.classify(),
+            a.SelectExecutor: lambda _: equipment.select_executor(),
             a.StageIn: lambda _: transfers.stage_in(),
             a.UnpackArchives: lambda _: transfers.unpack_archives(),
             a.ProveMerge: lambda _: transfers.prove_merge(),
@@ -74,23 +90,36 @@ class Performer:
                 self._tell_payloads(lambda running: running.stock(action.event_ranges, action.last))
             case a.Stop():
                 self._tell_payloads(lambda running: running.stop(action.grace_s), action.target)
+            case a.RunPayload() | a.RunEsPayload() if action.number in self._adopted:
+                self._adopted.remove(action.number)  # it runs; if it is lost, the action is begun once more
             case _:
                 if isinstance(action, a.RunPayload | a.RunEsPayload):
+                    self._tell_payloads(lambda running: running.stop(0.0), action.number)  # one that is lost
                     self._payloads[action.number] = Future()
                 talks = isinstance(action, a.RequestRanges | a.ReportRanges | a.ReportJob)
                 (self._talk if talks else self._pool).submit(self._perform, action)
 
-    def open(self) -> None:
-        """Make sure that what will be needed is there. Raises `UnusableInput`, or `WireError` of the broker."""
-        plugins.find("channels", self._settings.channel)
-        self._transfers.check()
-        if self._job.kind is JobKind.EVENTSERVICE:
-            self._open_communicator()
+    def adopt(self, started: f.PayloadStarted, in_hand: Collection[str]) -> bool:
+        """Take over a payload that outlived its engine, with the ranges that it has; False if that cannot be."""
+        identity = ProcessIdentity(started.pid, started.started)
+        try:
+            payload = self._tools.prepare_payload()
+            hooks = self._hooks(started.answers)
+            running = self._tools.executor.adopt(identity, started.channel, payload, hooks, in_hand)
+        except UnusableInput:
+            return False
+        if running is None:
+            return False
+        logger.info("adopted the payload of an engine that has died")
+        self._payloads[started.answers] = Future()
+        self._payloads[started.answers].set_result(running)
+        self._adopted.add(started.answers)
+        return True
 
     def end_orphans(self) -> None:
         """End the payload of an engine of this run that has died."""
         try:
-            found = self._executor.end_orphan(self._run)
+            found = self._tools.executor.end_orphan(self._tools.run)
         except UnusableInput:
             return  # an executor that is not here has started nothing here; its state says so
         if found:
@@ -105,8 +134,10 @@ class Performer:
         for payload in self._payloads.values():
             if payload.done() and not payload.result().wait(END_PATIENCE_S):
                 logger.warning("a payload did not end within {} s", END_PATIENCE_S)
-        if "_communicator" in self.__dict__:
-            self._communicator.close()
+        self._tools.close()
+
+    def _hooks(self, number: int) -> FactHooks:
+        return FactHooks(number, self._inbox.put, self._tools.find)
 
     def _tell_payloads(self, say: Callable[[Running], None], number: int | None = None) -> None:
         """Say something to all payloads or to one: now, or as soon as it has started."""
@@ -124,62 +155,32 @@ class Performer:
         if fact is not None:
             self._inbox.put(replace(fact, answers=action.number))
 
-    @cached_property
-    def _communicator(self) -> Communicator:
-        open_communicator = plugins.find("communicators", self._settings.communicator)
-        communicator: Communicator = open_communicator(self._job, self._settings, self._workdir, self._run)
-        return communicator
-
-    @cached_property
-    def _executor(self) -> Executor:
-        """Where payloads run."""
-        executor: Executor = plugins.find("executors", self._settings.executor_type)(
-            self._settings, plugins.find("channels", self._settings.channel)
-        )
-        return executor
-
-    def _select_executor(self, _: a.SelectExecutor) -> f.Fact:
-        try:
-            plugins.find("executors", self._settings.executor_type)
-            plugins.find("payloads", self._job.kind.value)
-        except UnusableInput as error:
-            return f.ExecutorUnavailable(why=str(error))
-        return select_executor(self._job, self._settings, self._said_by)
-
-    def _open_communicator(self) -> Communicator:
-        """One, whichever thread asks first."""
-        with self._lock:
-            return self._communicator
-
     def _run_payload(self, action: a.Action) -> f.Fact | None:
         """Start the payload; its hooks tell the rest."""
-        prepare = plugins.find("payloads", self._job.kind.value).prepare
         try:
-            payload = prepare(self._job, self._workdir, self._settings)
+            payload = self._tools.prepare_payload()
         except UnusableInput as error:
             return f.PayloadFailed(exit_code=-1, error_code=PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, why=str(error))
-        payload = payload._replace(mark=self._run)
-        hooks = _Hooks(action.number, self._inbox, self._workdir)
         event_service = isinstance(action, a.RunEsPayload)
         if event_service:
             self._say_running()
-        running = self._executor.start(payload, hooks, event_service=event_service)
+        running = self._tools.executor.start(payload, self._hooks(action.number), event_service=event_service)
         self._payloads[action.number].set_result(running)
         return None
 
     def _say_running(self) -> None:
         """A heartbeat may be lost; a command that answers it may not."""
         try:
-            command = self._open_communicator().update_job(JobReport("running"))
+            command = self._tools.communicator.update_job(JobReport("running"))
         except WireError as error:
             logger.warning("the server was not told that the job runs: {}", error)
             return
-        if command in ("tobekilled", "softkill"):
+        if command in STOP_COMMANDS:
             self._inbox.put(f.Preempted(why=f"the server says {command}"))
 
     def _request_ranges(self, action: a.RequestRanges) -> f.Fact:
         try:
-            grant = self._open_communicator().get_event_ranges(action.n, f"{self._run}.{action.request}")
+            grant = self._tools.communicator.get_event_ranges(action.n, f"{self._tools.run}.{action.request}")
         except WireError as error:
             return f.RequestUnanswered(why=str(error))
         if not grant.event_ranges and grant.exhausted:
@@ -188,64 +189,17 @@ class Performer:
 
     def _report_ranges(self, action: a.ReportRanges) -> f.Fact:
         try:
-            answer = self._open_communicator().update_event_ranges(action.report)
+            answer = self._tools.communicator.update_event_ranges(action.report)
         except WireError as error:
             return f.ReportUnanswered(why=str(error))
-        return f.RangesAcknowledged(refused=answer.refused, why=answer.why)
+        heard = {*answer.accepted, *answer.refused, *answer.doubted}
+        unheard = tuple(i for i in action.report.event_range_ids if i not in heard)
+        return f.RangesAcknowledged(refused=answer.refused, doubted=answer.doubted, unheard=unheard, why=answer.why)
 
     def _report_job(self, action: a.ReportJob) -> f.Fact:
-        if self._job.kind is not JobKind.EVENTSERVICE and self._settings.communicator == "local":
-            return f.JobReported()  # the local broker knows event ranges only
+        if not self._tools.books_jobs:
+            return f.JobReported()
         try:
-            return f.JobReported(command=self._open_communicator().update_job(action.report))
+            return f.JobReported(command=self._tools.communicator.update_job(action.report))
         except (WireError, UnusableInput) as error:
             return f.JobUnreported(why=str(error))
-
-
-class _Hooks:
-    """What an executor tells, as facts that answer the action that began the payload."""
-
-    def __init__(self, number: int, inbox: Inbox, workdir: Path) -> None:
-        self._number, self._inbox, self._workdir = number, inbox, workdir
-
-    def _tell(self, fact: type[f.Fact], **content: Any) -> None:
-        self._inbox.put(fact(answers=self._number, **content))
-
-    def payload_started(self, identity: ProcessIdentity) -> None:
-        self._tell(f.PayloadStarted, pid=identity.pid, started=identity.started)
-
-    def ranges_wanted(self, n: int) -> None:
-        self._tell(f.RangesWanted, n=n)
-
-    def ranges_sent(self, event_range_ids: Sequence[str]) -> None:
-        self._tell(f.RangesSent, event_range_ids=tuple(event_range_ids))
-
-    def output_produced(self, event_range_id: str, paths: Sequence[str], cpu_s: float, wall_s: float) -> None:
-        """What is announced and not there is a failed range, not an output."""
-        files = [self._workdir / path for path in paths]
-        try:
-            seen = [file.stat() for file in files]
-        except (OSError, ValueError) as error:
-            why = f"the output that the payload announced is not there: {error}"
-            self._tell(
-                f.RangeErrored, event_range_id=event_range_id, error_code=PilotErrorCode.MISSINGOUTPUTFILE, why=why
-            )
-            return
-        told = tuple(
-            str(file.relative_to(self._workdir) if file.is_relative_to(self._workdir) else file) for file in files
-        )
-        content = {"event_range_id": event_range_id, "paths": told, "stamps": tuple(stat.st_mtime_ns for stat in seen)}
-        size_bytes = sum(stat.st_size for stat in seen)
-        self._tell(f.OutputProduced, **content, size_bytes=size_bytes, cpu_s=cpu_s, wall_s=wall_s)
-
-    def range_errored(self, event_range_id: str, why: str) -> None:
-        self._tell(f.RangeErrored, event_range_id=event_range_id, why=why)
-
-    def message_unreadable(self, text: str, why: str) -> None:
-        self._tell(f.MessageUnreadable, text=text, why=why)
-
-    def payload_ended(self, exit_code: int, error_code: int, why: str) -> None:
-        if error_code:
-            self._tell(f.PayloadFailed, exit_code=exit_code, error_code=error_code, why=why)
-        else:
-            self._tell(f.PayloadFinished, exit_code=exit_code)

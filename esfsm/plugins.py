@@ -68,7 +68,7 @@ def shelf() -> Traversable:
 @cache
 def held() -> Mapping[str, Workflow]:
     """The tables that a state may hold."""
-    return {"event-range": Workflow.parse((shelf() / "event-range.toml").read_text(), "event-range.toml")}
+    return {"event-range": Workflow.parse((shelf() / "event-range.toml").read_text(), "event-range")}
 
 
 def workflow(name: str) -> Workflow:

@@ -4,13 +4,13 @@ They are Protocols, so an adapter imports nothing to comply. What each promises 
 under it and executed for every adapter by `tests/contract/`. Adapters raise the exceptions of `errors.py`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from esfsm.model.event_range import EventRange
 from esfsm.model.job import Job
-from esfsm.model.report import Answer, Grant, JobReport, Report
+from esfsm.model.report import Answer, Booked, Grant, JobReport, Report
 from esfsm.model.settings import Settings
 
 __all__ = [
@@ -73,6 +73,10 @@ class Communicator(Protocol):
     Any thread may call it. Raises `WireError` when the answer is unknown; then it is asked again, under the same name.
     """
 
+    def join(self) -> None:
+        """From now on this process acts for the job, so what the job holds is not a dead one's. Twice is harmless."""
+        ...
+
     def get_event_ranges(self, n: int, request: str) -> Grant:
         """At most `n` ranges. The same `request` again gets the same ranges, where the server can do so."""
         ...
@@ -83,6 +87,13 @@ class Communicator(Protocol):
 
     def update_job(self, report: JobReport) -> str | None:
         """Say how the job stands; the answer is a command (`tobekilled`, `softkill`, ...) or None."""
+        ...
+
+    def booked(self) -> Mapping[str, Booked] | None:
+        """By eventRangeID, how each range stands that was ever handed out to this job; None if nobody can say.
+
+        It changes nothing and may be asked while another process runs the job.
+        """
         ...
 
     def close(self) -> None:
@@ -112,6 +123,10 @@ class Storage(Protocol):
 
     def get(self, url: str, path: Path) -> Stored:
         """Copy a file here; half a copy never bears the name."""
+        ...
+
+    def names(self, url: str) -> list[str]:
+        """The names of the files in a directory, none where there is no directory."""
         ...
 
 
@@ -159,8 +174,8 @@ class Payload(NamedTuple):
 class Hooks(Protocol):
     """How an executor tells what happens. Any thread may call them; each may wait while the house is busy."""
 
-    def payload_started(self, identity: ProcessIdentity) -> None:
-        """The process runs."""
+    def payload_started(self, identity: ProcessIdentity, channel: str = "") -> None:
+        """The process runs; `channel` is the address of its wire, if it has one."""
 
     def ranges_wanted(self, n: int) -> None:
         """The payload will soon need `n` more ranges than it was given."""
@@ -177,8 +192,17 @@ class Hooks(Protocol):
     def message_unreadable(self, text: str, why: str) -> None:
         """The payload said what nobody understands."""
 
-    def payload_ended(self, exit_code: int, error_code: int, why: str) -> None:
-        """The process and the channel have ended; nothing follows. `error_code` is 0 for a good end."""
+    def payload_ended(self, exit_code: int | None, error_code: int, why: str) -> None:
+        """The process and the channel have ended; nothing follows. `error_code` is 0 for a good end.
+
+        `exit_code` is None for an adopted payload: only who started a process is told.
+        """
+
+    def payload_gone(self) -> None:
+        """An adopted payload has gone too early, or without a word about some of its ranges; nothing follows.
+
+        What it said to the engine that died may be lost, so they may run in another.
+        """
 
 
 class Running(Protocol):
@@ -202,11 +226,23 @@ class Executor(Protocol):
         """Start it and return at once; all else is told through the hooks, `payload_ended` last and always."""
         ...
 
+    def adopt(
+        self, identity: ProcessIdentity, channel: str, payload: Payload, hooks: Hooks, in_hand: Collection[str]
+    ) -> Running | None:
+        """Go on with an Event Service payload whose engine has died, at the same channel; None if that cannot be.
+
+        That is: it does not live any more, it bears another mark than `payload`, or the channel is another's by now.
+        `in_hand`: the event ranges that it was sent and has said nothing about. The hooks tell all but its start. One
+        that says nothing for `Settings.adopt_patience_s` is ended.
+        """
+        ...
+
     def end_orphan(self, mark: str) -> bool:
         """End what is left of the payload of this mark, whose engine has died; False when nothing was."""
         ...
 
 
-OpenChannel = Callable[[], Channel]
+OpenChannel = Callable[[str | None], Channel]
+"""(channel name to adopt; None: a new one) -> channel"""
 OpenCommunicator = Callable[[Job, Settings, Path, str], Communicator]
 """(job, settings, work directory, name of this run) -> communicator"""

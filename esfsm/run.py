@@ -1,27 +1,28 @@
-"""run_workflow: one job from what the user gave to its outcome."""
+"""run_workflow and resume: one job from what the user gave, or from its work directory, to its outcome."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
 
-from loguru import logger
-
 from esfsm import plugins
 from esfsm.core.engine import Engine
-from esfsm.errors import UnusableInput
-from esfsm.given import read_job, read_settings
+from esfsm.core.workflow import Workflow
+from esfsm.equipment import Equipment
+from esfsm.errors import UnusableInput, UnusableJournal
+from esfsm.given import change_settings, read_job, read_settings
 from esfsm.inbox import Clock, Inbox
-from esfsm.journal import Header, Journal
+from esfsm.journal.formats import Header
+from esfsm.journal.writer import Journal
 from esfsm.loop import Loop, Watch
 from esfsm.model.job import Job, JobKind
 from esfsm.model.outcome import Outcome
 from esfsm.model.settings import Settings
 from esfsm.perform import Performer
+from esfsm.stops import stop_requests
 from esfsm.views.outcome import outcome
 
-__all__ = ["JOURNAL", "run_workflow"]
+__all__ = ["JOURNAL", "resume", "run_workflow"]
 
-logger.disable("esfsm")  # silent until somebody says logger.enable("esfsm")
 
 JOURNAL = "journal.jsonl"
 
@@ -50,23 +51,60 @@ def run_workflow(
     if table.feeds != (job.kind is JobKind.EVENTSERVICE):
         raise UnusableInput(f"the workflow {table.name} is not for a job of kind {job.kind.value}")
     place = _work_directory(Path(workdir or f"PanDA_Pilot-{job.panda_id}").absolute(), found)
-    digest = f"{table.digest}-{plugins.held()['event-range'].digest}"
-    header = Header(job.panda_id, uuid4().hex, table.name, digest, dict(job.definition), given)
+    header = Header(job.panda_id, uuid4().hex, table.name, _digest(table), dict(job.definition), given)
     with Journal.open(place / JOURNAL, header) as journal:
-        inbox = Inbox(Clock())
         engine = Engine(table, plugins.held(), journal.header.settings)
-        loop = Loop(journal, engine, inbox, given.sync, watch)
+        loop = Loop(journal, engine, inbox := Inbox(Clock()), watch)
         loop.remember()
         if engine.ended and not engine.resumable and journal.header.job != job.definition:
             raise UnusableInput(f"work directory {place}: another definition of this job is done there; choose another")
-        if not engine.ended or engine.resumable:
-            performer = Performer(job, place, given, said_by, journal.header.run, inbox)
-            try:
-                performer.open()
-                loop.run(performer, given.model_dump(mode="json"))
-            finally:
-                performer.close()
-        return outcome(job.panda_id, engine, journal.path)
+        return _go_on(loop, journal, engine, inbox, Equipment(job, place, given, said_by, journal.header.run), given)
+
+
+def resume(
+    workdir: Path | str,
+    *,
+    settings: Mapping[str, object] | None = None,
+    watch: Watch | None = None,
+) -> Outcome:
+    """Take up the job of a work directory again: all that it needs is in its journal.
+
+    `settings`: those that are to be other than before, by name. Otherwise as `run_workflow`.
+    """
+    place = Path(workdir).absolute()
+    with Journal.open(place / JOURNAL) as journal:
+        header = journal.header
+        table = plugins.workflow(header.workflow)
+        if _digest(table) != header.tables:
+            raise UnusableJournal(
+                journal.path, f"{table.name} is another table now; finish it with the version that began it"
+            )
+        job = Job.read(header.job, source=str(journal.path))
+        engine = Engine(table, plugins.held(), header.settings)
+        loop = Loop(journal, engine, inbox := Inbox(Clock()), watch)
+        loop.remember()
+        given, said_by = change_settings(engine.settings, settings or {})
+        return _go_on(loop, journal, engine, inbox, Equipment(job, place, given, said_by, header.run), given)
+
+
+def _go_on(
+    loop: Loop, journal: Journal, engine: Engine, inbox: Inbox, equipment: Equipment, settings: Settings
+) -> Outcome:
+    """To the end of the job, if it has not come there for good."""
+    if not engine.ended or engine.resumable:
+        performer = Performer(equipment, inbox)
+        try:
+            equipment.check()
+            with stop_requests(inbox):
+                loop.run(performer, settings.model_dump(mode="json"), settings.sync)
+        finally:
+            performer.close()
+    return outcome(journal.header.panda_id, engine, journal.path)
+
+
+def _digest(table: Workflow) -> str:
+    """Of all tables that decide."""
+    return f"{table.digest}-{plugins.held()['event-range'].digest}"
 
 
 def _work_directory(place: Path, inputs: Path) -> Path:

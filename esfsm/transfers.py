@@ -9,6 +9,7 @@ from typing import Any
 from esfsm import plugins
 from esfsm.core import actions as a
 from esfsm.core import facts as f
+from esfsm.durable import adler32_of
 from esfsm.errors import MissingMember, PilotErrorCode, TransferError
 from esfsm.model.files import FileSpec
 from esfsm.model.job import Job
@@ -30,6 +31,8 @@ class Transfers:
     def __init__(self, job: Job, workdir: Path, settings: Settings) -> None:
         self._job, self._workdir, self._settings = job, workdir, settings
         output_url = settings.output_url or str(workdir / "outputs")
+        self._packed: set[str] = set()
+        """Archives that were packed, and synced, by this process."""
         self._rses = [url.rstrip("/") for url in (output_url, settings.failover_url) if url]
 
     def check(self) -> None:
@@ -97,13 +100,23 @@ class Transfers:
             except OSError as error:
                 code = PilotErrorCode.NOLOCALSPACE if error.errno in NO_SPACE else PilotErrorCode.FILEHANDLINGFAILURE
                 return f.PackFailed(error_code=code, why=f"{self._workdir / action.lfn}: {error.strerror}")
+            self._packed.add(action.lfn)
             return f.OutputsPacked(size_bytes=size_bytes, adler32=adler32, lost=tuple(lost))
 
     def store_archive(self, action: a.StoreArchive) -> f.Fact:
         """One archive to one storage; what is there then is what was packed."""
+        packed = self._workdir / action.lfn
         try:
+            if action.lfn not in self._packed and adler32_of(packed) != action.adler32:
+                return f.ArchiveLost(why=f"{packed} is not what an engine that has died had packed")
             stored = self._put(action.lfn, action.rse)
+        except FileNotFoundError:
+            return f.ArchiveLost(why=f"{packed} is not there any more")
+        except OSError as error:
+            return f.StoreFailed(error_code=PilotErrorCode.FILEHANDLINGFAILURE, why=f"{packed}: {error.strerror}")
         except TransferError as error:
+            if error.pilot_error_code is PilotErrorCode.MISSINGOUTPUTFILE:
+                return f.ArchiveLost(why=str(error))
             return f.StoreFailed(error_code=error.pilot_error_code, why=str(error))
         if (stored.size_bytes, stored.adler32) != (action.size_bytes, action.adler32):
             code = PilotErrorCode.STAGEOUTFAILED

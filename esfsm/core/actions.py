@@ -88,11 +88,22 @@ class RunPayload(Action):
 
 @_action
 class RunEsPayload(Action):
-    """Run an Event Service payload and speak with it. Ranges that ran and were not announced run again."""
+    """Run an Event Service payload and speak with it. Ranges that ran and were not announced run again.
+
+    A payload that outlived its engine is adopted; `payload_gone` says that it is lost, and another one is started.
+    """
 
     for_state = True
     answered_by = frozenset(
-        {"payload_started", "ranges_wanted", "ranges_sent", "output_produced", "range_errored", "message_unreadable"}
+        {
+            "payload_started",
+            "payload_gone",
+            "ranges_wanted",
+            "ranges_sent",
+            "output_produced",
+            "range_errored",
+            "message_unreadable",
+        }
     )
     ended_by = frozenset({"payload_finished", "payload_failed"})
 
@@ -203,7 +214,7 @@ class StoreArchive(Action):
     """Copy an archive to the storage `rse` (0: the first). What is there already is compared, not overwritten."""
 
     outside = True
-    ended_by = frozenset({"archive_stored", "store_failed"})
+    ended_by = frozenset({"archive_stored", "archive_lost", "store_failed"})
     lfn: str
     rse: int = 0
     size_bytes: int

@@ -11,9 +11,10 @@ Facts go in, one at a time; actions come out. The rules:
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from esfsm.core import facts as f
-from esfsm.core.actions import ACTIONS, Action, DrainRanges, Note, ReportJob, SetAlarm, Stop
+from esfsm.core.actions import ACTIONS, Action, DrainRanges, Note, ReportJob, RunEsPayload, SetAlarm, Stop, gist
 from esfsm.core.ranges import Ranges
 from esfsm.core.stageout import DIAG_LENGTH, pause_s
 from esfsm.core.workflow import Arrow, Workflow, all_arrows, machine
@@ -21,7 +22,7 @@ from esfsm.errors import PilotErrorCode, WorkflowError
 from esfsm.model.report import JobReport
 from esfsm.model.settings import Settings
 
-__all__ = ["Engine", "Step"]
+__all__ = ["Decision", "Engine", "Step"]
 
 PAYLOADS = frozenset({"run_payload", "run_es_payload"})
 NO_TROUBLE = (int(PilotErrorCode.NONE), "")
@@ -35,6 +36,18 @@ class Step:
     fact: str
     target: str
     at: float
+
+
+class Decision(NamedTuple):
+    """What a fact led to: the state that was entered, if another one was, and what is to be done."""
+
+    entered: str | None
+    actions: tuple[Action, ...]
+
+    def told(self) -> tuple[str, ...]:
+        """As it is written into the journal: `-> staging-out`, `pack_outputs 21: ...`."""
+        entered = () if self.entered is None else (f"-> {self.entered}",)
+        return (*entered, *map(gist, self.actions))
 
 
 class Engine:
@@ -52,10 +65,11 @@ class Engine:
         self.exit_code: int | None = None
         """Of the payload, once it has ended."""
         self.outputs: tuple[f.FileCopy, ...] = ()
-        self._settings = settings
+        self.settings = settings
         self._position = machine(workflow, held, workflow.starts)
-        self._heard = {(arrow.source, arrow.fact) for arrow in all_arrows(workflow, held)}
+        self._heard = {(arrow.source, arrow.fact): arrow for arrow in all_arrows(workflow, held)}
         self._outstanding: dict[int, Action] = {}
+        self._started: f.PayloadStarted | None = None
         self._last = 0
         self._now = 0.0
         self._doing = 0
@@ -82,7 +96,14 @@ class Engine:
     @property
     def resumable(self) -> bool:
         """Whether an ended job can be taken up again."""
-        return (self.state, f.JobResumed.name) in self._heard
+        return self.state in self.workflow.ends and (self.state, f.JobResumed.name) in self._heard
+
+    @property
+    def adoptable(self) -> f.PayloadStarted | None:
+        """The payload that the state waits for, if it can be found again by an engine that takes the job up."""
+        started = self._started
+        doing = self._outstanding.get(self._doing)
+        return started if isinstance(doing, RunEsPayload) and started and started.answers == doing.number else None
 
     def outstanding(self) -> tuple[Action, ...]:
         """What was asked for and has not ended: to be begun again by an engine that takes the job up."""
@@ -91,6 +112,12 @@ class Engine:
     def begin(self) -> tuple[Action, ...]:
         """What the first state does."""
         return tuple(self._enter())
+
+    def decide(self, fact: f.Fact) -> Decision:
+        """Hear one fact, and say all that it led to. Raises as `receive` does."""
+        before = self.state
+        actions = self.receive(fact)
+        return Decision(None if self.state == before else self.state, actions)
 
     def receive(self, fact: f.Fact) -> tuple[Action, ...]:
         """Hear one fact; returns what is to be done because of it, in order.
@@ -105,6 +132,8 @@ class Engine:
             del self._outstanding[fact.answers]
         self._book(fact, action)
         actions = [] if self._moves_nothing(fact, action) else self._move(fact)
+        if isinstance(fact, f.PayloadGone) and fact.answers in self._outstanding:
+            actions.append(self._outstanding[fact.answers])  # begun and never answered: begun again
         return (*actions, *self._decide())
 
     def answered(self, fact: f.Fact) -> Action | None:
@@ -122,8 +151,9 @@ class Engine:
             raise WorkflowError(f"action {action.name}", "asked for", fact.name)
         return action
 
-    @staticmethod
-    def _ends(fact: f.Fact, action: Action) -> bool:
+    def _ends(self, fact: f.Fact, action: Action) -> bool:
+        if isinstance(fact, f.PayloadGone):  # nobody waits for another one where the state was left
+            return action.number != self._doing
         return isinstance(fact, f.ActionBroke) or isinstance(action, Note) or fact.name in action.ended_by
 
     def _moves_nothing(self, fact: f.Fact, action: Action | None) -> bool:
@@ -135,24 +165,30 @@ class Engine:
     def _book(self, fact: f.Fact, action: Action | None) -> None:
         """Remember what a fact says, wherever the job stands."""
         if isinstance(fact, f.PayloadStarted):
-            self.exit_code = None
+            self.exit_code, self._started = None, fact
         elif isinstance(fact, f.PayloadFinished | f.PayloadFailed):
             self.exit_code = fact.exit_code
         elif isinstance(fact, f.JobResumed):
             self._resume(Settings.model_validate(fact.settings))
-        if action is not None and action.name in PAYLOADS and self._ends(fact, action):
+            self._started = self._started if fact.adopted else None
+        if (
+            action is not None
+            and action.name in PAYLOADS
+            and (isinstance(fact, f.PayloadGone) or self._ends(fact, action))
+        ):
+            self._started = None
             self.ranges.payload_gone()
         self.ranges.hear(fact, action)
         if isinstance(fact, f.OutputsStaged):
-            self.outputs = fact.files or tuple(self.ranges.stageout.staged)
+            self.outputs = fact.files or tuple(self.ranges.stageout.staged.values())
         if isinstance(action, ReportJob) and fact.answers == self._doing:
             self._book_report(fact)
 
     def _book_report(self, fact: f.Fact) -> None:
         """The final word is said again after a pause while nobody answers, a bounded number of times."""
         self._reports = 0 if isinstance(fact, f.JobReported) else self._reports + 1
-        again = 0 < self._reports < self._settings.report_attempts
-        self._report_again = fact.at + pause_s(self._settings.retry_pause_s, self._reports) if again else None
+        again = 0 < self._reports < self.settings.report_attempts
+        self._report_again = fact.at + pause_s(self.settings.retry_pause_s, self._reports) if again else None
 
     def _resume(self, settings: Settings) -> None:
         """What a state asked for that the job has left will not be answered any more: nobody is alive to do so."""
@@ -160,10 +196,11 @@ class Engine:
             self.trouble, self.ranges.trouble = NO_TROUBLE, None
         elif self._report_again is not None:
             self._report_again = 0.0
-        self._settings = self.ranges.settings = self.ranges.stageout.settings = settings
+        self.settings = self.ranges.settings = self.ranges.stageout.settings = settings
         for number, action in tuple(self._outstanding.items()):
             left = action.for_state and (number != self._doing or self.resumable)
-            if left or isinstance(action, SetAlarm):  # the clock of another engine is not ours
+            judged = isinstance(action, Note) and isinstance(action.fact, f.StageOutFailed)  # it is tried once more
+            if left or judged or isinstance(action, SetAlarm):  # the clock of another engine is not ours
                 del self._outstanding[number]
 
     def _payloads(self) -> list[int]:
@@ -172,19 +209,23 @@ class Engine:
     def _move(self, fact: f.Fact) -> list[Action]:
         """Take the arrow of a fact, if the state has one; returns what leaving and entering ask for."""
         source = self.state
-        leaving = [n for n in self._payloads() if n != self._doing and isinstance(fact, f.Preempted)]
-        hurry: list[Action] = [self._ask(Stop(target=number)) for number in leaving]
-        if (source, fact.name) not in self._heard:
+        hurry: list[Action] = []
+        if isinstance(fact, f.Preempted):
+            hurry += [self._ask(Stop(target=number)) for number in self._payloads() if number != self._doing]
+        arrow = self._heard.get((source, fact.name))
+        if arrow is None:
+            return hurry
+        self.arrows[arrow] += 1
+        if arrow.held:  # told to the ranges, which have a table of their own
             return hurry
         self._position.trigger(fact.name)
-        self.arrows[Arrow(source, fact.name, self.state)] += 1
         if self.state == source:
             return hurry
         self.way.append(Step(source, fact.name, self.state, fact.at))
         self._reports, self._report_again = 0, None
         if isinstance(fact, f.Preempted) or (hasattr(fact, "error_code") and not self.trouble[0]):
             self.trouble = (int(getattr(fact, "error_code", 0)), getattr(fact, "why", ""))
-        left = [self._ask(Stop(target=self._doing, grace_s=self._settings.grace_s))] if self._is_doing else []
+        left = [self._ask(Stop(target=self._doing, grace_s=self.settings.grace_s))] if self._is_doing else []
         self._flush = True
         return [*left, *self._enter()]
 
@@ -224,6 +265,8 @@ class Engine:
         if not alive and self._doing == 0:
             due += self.ranges.settle()
         due += self._alarm(self.ranges.alarm(feeding=feeding))
+        if not due:
+            return []
         noted = [action.fact for action in self.outstanding() if isinstance(action, Note)]
         return [self._ask(action) for action in due if not (isinstance(action, Note) and action.fact in noted)]
 
@@ -235,8 +278,9 @@ class Engine:
 
     def _alarm(self, when: float | None) -> list[Action]:
         """An alarm, unless there is none to set or one that rings by then."""
-        set_already = any(isinstance(a, SetAlarm) and when is not None and a.when <= when for a in self.outstanding())
-        return [] if when is None or set_already else [SetAlarm(when=when)]
+        if when is None or any(isinstance(a, SetAlarm) and a.when <= when for a in self._outstanding.values()):
+            return []
+        return [SetAlarm(when=when)]
 
     def _report(self) -> JobReport:
         """The final word about the job. A stop is no failure of an Event Service job: the rest is handed out again."""

@@ -110,24 +110,28 @@ class StageInFailed(Fact):
 
 @_fact
 class PayloadStarted(Fact):
-    """The payload's process runs; pid and start time (clock ticks since boot) tell it from any other."""
+    """The payload's process runs; pid and start time (clock ticks since boot) tell it from any other.
+
+    `channel` is the address of its wire, by which an engine that takes the job up finds it again.
+    """
 
     pid: int
     started: int
+    channel: str = ""
 
 
 @_fact
 class PayloadFinished(Fact):
-    """The payload ended well, and its channel has been read to the end."""
+    """The payload ended well, and its channel has been read to the end. The exit code of an adopted one is unknown."""
 
-    exit_code: int = 0
+    exit_code: int | None = 0
 
 
 @_fact
 class PayloadFailed(Fact):
     """The payload ended badly or was ended, and its channel has been read to the end."""
 
-    exit_code: int
+    exit_code: int | None
     error_code: int
     why: str
 
@@ -186,9 +190,13 @@ class JobUnreported(Fact):
 
 @_fact
 class JobResumed(Fact):
-    """An engine took the job up again, with these settings; no payload of the engine before it is alive."""
+    """An engine took the job up again, with these settings; `adopted`: and the payload that outlived the one before.
+
+    No other payload is alive.
+    """
 
     settings: Mapping[str, object]
+    adopted: bool = False
 
 
 # --- event ranges ----------------------------------------------------------------------------------------------
@@ -267,7 +275,10 @@ class MessageUnreadable(Fact):
 
 @_fact
 class PayloadGone(Fact):
-    """The payload can announce nothing more: what ran inside it may run again."""
+    """The payload can announce nothing more: what ran inside it may run again.
+
+    In a journal: an adopted payload ended too early, or never spoke, so another one is to be started.
+    """
 
 
 @_fact
@@ -312,6 +323,13 @@ class ArchiveStored(Fact):
 
 
 @_fact
+class ArchiveLost(Fact):
+    """The archive in the work directory is not, or no more, what was packed: it can be packed again."""
+
+    why: str
+
+
+@_fact
 class StoreFailed(Fact):
     """This storage did not take the archive; the next one is tried."""
 
@@ -330,15 +348,27 @@ class ArchiveRefused(Fact):
 
 @_fact
 class RangesAcknowledged(Fact):
-    """The server answered a report: all its ranges are booked but for those that it refused."""
+    """The server answered a report: all its ranges are booked but for those that are named here.
+
+    `refused`: it never will; `doubted`: its word may mean "no" or "I was disturbed"; `unheard`: there is no word.
+    """
 
     refused: tuple[str, ...] = ()
+    doubted: tuple[str, ...] = ()
+    unheard: tuple[str, ...] = ()
     why: str = ""
 
 
 @_fact
 class RangesRefused(Fact):
-    """A report was made often enough without an answer; `key` names its batch."""
+    """The server does not take our word about these: job or attempt are no longer ours."""
+
+    event_range_ids: tuple[str, ...]
+
+
+@_fact
+class ReportGivenUp(Fact):
+    """A report was made often enough without an answer to be believed; `key` names its batch."""
 
     key: str
     why: str = ""

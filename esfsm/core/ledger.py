@@ -21,7 +21,9 @@ class Ledger:
     def __init__(self, table: Workflow) -> None:
         self._table = table
         self._state: dict[str, str] = {}
-        self._waiting: dict[str, dict[str, None]] = {name: {} for name in table.states if name not in table.ends}
+        self._waiting: dict[str, dict[str, None]] = {
+            name: {} for name, state in table.states.items() if state.on or name not in table.ends
+        }
         self._definition: dict[str, EventRange] = {}
         self._counts: Counter[str] = Counter()
         self._free: dict[str, None] = {}
@@ -42,13 +44,13 @@ class Ledger:
         return {name: self._counts[name] for name in self._table.states if self._counts[name]}
 
     def waiting(self, state: str) -> tuple[str, ...]:
-        """The ranges in a state that is no end, in the order in which they came there."""
+        """The ranges in a state with a way out, in the order in which they came there."""
         return tuple(self._waiting[state])
 
     @property
     def open(self) -> int:
         """How many ranges have not reached an end."""
-        return sum(map(len, self._waiting.values()))
+        return sum(len(ids) for state, ids in self._waiting.items() if state not in self._table.ends)
 
     def grant(self, event_ranges: Iterable[EventRange]) -> tuple[str, ...]:
         """Book new ranges; one that is known already is passed over. Returns the ids of the new ones."""
@@ -61,9 +63,8 @@ class Ledger:
 
     def step(self, fact: str, event_range_ids: Iterable[str]) -> None:
         """Take ranges one arrow further; raises `WorkflowError` when one of them cannot hear the fact."""
-        ids = tuple(event_range_ids)
-        targets = [self._target(event_range_id, fact) for event_range_id in ids]
-        for event_range_id, target in zip(ids, targets, strict=True):
+        targets = [(event_range_id, self._target(event_range_id, fact)) for event_range_id in event_range_ids]
+        for event_range_id, target in targets:
             self._take(event_range_id)
             self._put(event_range_id, target)
 
@@ -87,6 +88,10 @@ class Ledger:
         self.step("payload_gone", self.waiting("running"))
         self._free = dict.fromkeys(self._waiting["granted"])
 
+    def adopted(self) -> None:
+        """A payload outlived its engine. What it may have in hand unrecorded goes to the end of the queue."""
+        self._free = dict.fromkeys([*self._free, *self._waiting["granted"]])
+
     def _target(self, event_range_id: str, fact: str) -> str:
         state = self._state.get(event_range_id)
         if state is None:
@@ -102,7 +107,7 @@ class Ledger:
     def _put(self, event_range_id: str, state: str) -> None:
         self._state[event_range_id] = state
         self._counts[state] += 1
-        if state not in self._table.ends:
+        if state in self._waiting:
             self._waiting[state][event_range_id] = None
             return
         event_range = self._definition.pop(event_range_id)

@@ -25,6 +25,8 @@ class _Supply:
     wanted: int = 0
     asking: bool = False
     exhausted: bool = False
+    empty: int = 0
+    """How often in a row the server said that it has no ranges, without being sure."""
     tries: int = 0
     not_before: float = 0.0
     why: str = ""
@@ -62,16 +64,14 @@ class Ranges:
             case f.RangesReleased():
                 self.ledger.step(fact.name, fact.event_range_ids)
             case f.ArchiveRefused():
-                batch = self.stageout.close(fact.lfn, booked=False)
+                batch = self.stageout.refused(fact.lfn)
                 self._errored(fact.name, batch.event_range_ids, fact.error_code, fact.why)
                 self.trouble = (fact.error_code, f"archive {fact.lfn} could not be stored: {fact.why}")
-            case f.RangesRefused():
-                self.ledger.step(fact.name, self.stageout.close(fact.key, booked=False).event_range_ids)
+            case f.ReportGivenUp():
+                self.ledger.step(fact.name, self.stageout.given_up(fact.key).event_range_ids)
                 self.trouble = (PilotErrorCode.COMMUNICATIONFAILURE, fact.why)
             case f.JobResumed():
-                self.payload_gone()
-                self._supply = _Supply(asking=self._supply.asking)
-                self.stageout.resume(fact.at)
+                self._hear_resumed(fact)
             case _:
                 self._hear_answer(fact, action)
 
@@ -83,14 +83,18 @@ class Ranges:
     def due(self, now: float, *, feeding: bool, flush: bool) -> Iterator[Action]:
         """What is to be done for the ranges now; `feeding`: a payload is to get more, `flush`: pack all there is."""
         yield from self._feed(now) if feeding else self._starve()
-        yield from self.stageout.due(now, flush)
+        for action in self.stageout.due(now, flush):
+            if isinstance(action, ReportRanges):
+                again = [i for i in action.report.event_range_ids if self.ledger[i] == "unanswered"]
+                self.ledger.step(f.JobResumed.name, again)
+            yield action
 
     def alarm(self, *, feeding: bool) -> float | None:
         """When something will be due by time alone."""
-        supply = self._supply
-        waits = feeding and supply.wanted and not supply.asking and not supply.exhausted
-        times = [time for time in (self.stageout.alarm(), supply.not_before if waits else None) if time is not None]
-        return min(times, default=None)
+        supply, first = self._supply, self.stageout.alarm()
+        if feeding and supply.wanted and not supply.asking and not supply.exhausted:
+            return supply.not_before if first is None else min(first, supply.not_before)
+        return first
 
     def settle(self) -> Iterator[Action]:
         """The payload is gone: give back what never ran, then say how all of it ended."""
@@ -145,6 +149,17 @@ class Ranges:
         if event_range_ids:
             self.stageout.add_failures(event_range_ids, error_code, why)
 
+    def _hear_resumed(self, fact: f.JobResumed) -> None:
+        """Whoever asked for ranges was the engine before; what nobody answered it for is reported once more."""
+        if fact.adopted:
+            self.ledger.adopted()
+        else:
+            self.payload_gone()
+        self._supply = _Supply(asking=self._supply.asking)
+        self.stageout.resume(fact.at)
+        if self.trouble and self.trouble[0] == PilotErrorCode.COMMUNICATIONFAILURE:
+            self.trouble = None
+
     def _hear_answer(self, fact: f.Fact, action: Action | None) -> None:
         match action:
             case RequestRanges():
@@ -162,9 +177,11 @@ class Ranges:
         self._requests += isinstance(fact, f.RangesGranted | f.RangesExhausted)
         if isinstance(fact, f.RangesGranted):
             self.total = fact.total
+        if isinstance(fact, f.RangesGranted):
+            supply.empty = 0 if fact.event_ranges else supply.empty + 1
         if isinstance(fact, f.RangesGranted) and self.ledger.grant(fact.event_ranges):
             supply.tries, supply.not_before, supply.exhausted = 0, 0.0, fact.exhausted
-        elif isinstance(fact, f.RangesExhausted):
+        elif isinstance(fact, f.RangesExhausted) or supply.empty >= self.settings.empty_answers:
             supply.exhausted = True
         else:
             supply.tries += 1
@@ -187,6 +204,9 @@ class Ranges:
         if isinstance(fact, f.ArchiveStored):
             self.ledger.step(fact.name, ids)
             self.stageout.stored(lfn, fact.url)
+        elif isinstance(fact, f.ArchiveLost):
+            self.ledger.step(fact.name, ids)
+            self.stageout.lost(lfn, fact.why)
         else:
             self.ledger.step("store_failed", ids)
             self.stageout.failed(lfn, fact.at, *_why(fact))
@@ -196,10 +216,14 @@ class Ranges:
             self.stageout.failed(action.key, fact.at, *_why(fact))
             return
         ids = action.report.event_range_ids
-        refused = frozenset(fact.refused).intersection(ids)
-        self.stageout.close(action.key, booked=len(refused) < len(ids))
-        self.ledger.step(fact.name, [i for i in ids if i not in refused])
+        refused, doubted, unheard = (frozenset(named) for named in (fact.refused, fact.doubted, fact.unheard))
+        booked = [i for i in ids if i not in refused | doubted | unheard]
+        self.ledger.step(fact.name, booked)
         self.ledger.step("ranges_refused", [i for i in ids if i in refused])
+        if booked:
+            self.stageout.booked(action.key)
+        again = [i for i in ids if i in doubted - refused], [i for i in ids if i in unheard - doubted - refused]
+        self.stageout.answered(action.key, fact.at, again[0], again[1], fact.why)
 
 
 def _why(fact: f.Fact) -> tuple[int, str]:

@@ -5,13 +5,13 @@ failed, into one report only. A batch goes pack -> store -> report and waits bet
 time it is.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from posixpath import basename
 
 from esfsm.core.actions import Action, Member, Note, PackOutputs, ReportRanges, StoreArchive
-from esfsm.core.facts import ArchiveRefused, FileCopy, OutputsPacked, RangesRefused
+from esfsm.core.facts import ArchiveRefused, FileCopy, OutputsPacked, ReportGivenUp
 from esfsm.errors import PilotErrorCode
 from esfsm.model.report import ArchiveRecord, Report
 from esfsm.model.settings import Settings
@@ -82,7 +82,11 @@ class Batch:
     why: str = ""
     tries: int = 0
     not_before: float = 0.0
+    losses: int = 0
+    """How often its archive was found to be lost."""
     busy: bool = False
+    given_up: bool = False
+    """Reported often enough without an answer; it waits for an engine that takes the job up again."""
 
     @property
     def report(self) -> Report:
@@ -99,7 +103,8 @@ class StageOut:
 
     settings: Settings
     batches: dict[str, Batch] = field(default_factory=dict)
-    staged: list[FileCopy] = field(default_factory=list)
+    staged: dict[str, FileCopy] = field(default_factory=dict)
+    """By LFN, the archives with ranges that the server has booked."""
     _outputs: dict[str, Output] = field(default_factory=dict)
     _size_bytes: int = 0
     _failures: dict[tuple[int, str], list[str]] = field(default_factory=dict)
@@ -125,6 +130,8 @@ class StageOut:
         """A new engine tries at once what the old one was to try later; its clock may have been another one."""
         for batch in self.batches.values():
             batch.not_before = 0.0
+            if batch.given_up:
+                batch.given_up, batch.tries = False, 0
         for event_range_id, output in self._outputs.items():
             self._outputs[event_range_id] = replace(output, at=min(output.at, now))
 
@@ -132,16 +139,17 @@ class StageOut:
         """What is to be done now; `flush`: pack whatever waits."""
         self._collect(now, flush)
         for batch in self.batches.values():
-            if not batch.busy and batch.not_before <= now:
+            if not batch.busy and not batch.given_up and batch.not_before <= now:
                 batch.busy = True
                 yield self._next(batch)
 
     def alarm(self) -> float | None:
         """When something will be due by time alone."""
-        times = [batch.not_before for batch in self.batches.values() if not batch.busy]
-        if self._outputs:
-            times.append(next(iter(self._outputs.values())).at + self.settings.zip_time_gap_s)
-        return min(times, default=None)
+        first = next(iter(self._outputs.values())).at + self.settings.zip_time_gap_s if self._outputs else None
+        for batch in self.batches.values():
+            if not batch.busy and not batch.given_up and (first is None or batch.not_before < first):
+                first = batch.not_before
+        return first
 
     def packed(self, key: str, fact: OutputsPacked) -> None:
         """An archive was made, without the ranges whose outputs were lost."""
@@ -161,12 +169,42 @@ class StageOut:
         batch.archive = FileCopy(key, batch.archive.size_bytes, batch.archive.adler32, url)
         self._go_on(batch, "report")
 
-    def close(self, key: str, booked: bool) -> Batch:
-        """This batch has come to its end: the server booked it, or it is given up."""
+    def lost(self, key: str, why: str) -> None:
+        """The archive has to be packed once more, though not for ever."""
+        batch = self.batches[key]
+        batch.losses += 1
+        batch.error_code, batch.why = 0, why
+        batch.todo, batch.tries, batch.archive, batch.busy = "pack", batch.losses, None, False
+
+    def refused(self, key: str) -> Batch:
+        """The archive is not to be had at any storage."""
+        return self.batches.pop(key)
+
+    def given_up(self, key: str) -> Batch:
+        """Nobody answers: failed ranges are let go of, stored ones wait for an engine that takes the job up again."""
+        batch = self.batches[key]
+        batch.busy, batch.given_up = False, True
+        return batch if batch.archive is not None else self.batches.pop(key)
+
+    def booked(self, key: str) -> None:
+        """The server has booked ranges of this batch: its archive, if it has one, is staged."""
+        archive = self.batches[key].archive
+        if archive is not None:
+            self.staged[archive.lfn] = archive
+
+    def answered(self, key: str, at: float, doubted: Sequence[str], unheard: Sequence[str], why: str) -> None:
+        """The server has booked, or refused, all ranges but these; they are reported again, the doubted by themselves.
+
+        So a doubt about one range cannot keep the others from being booked.
+        """
         batch = self.batches.pop(key)
-        if booked and batch.archive is not None:
-            self.staged.append(batch.archive)
-        return batch
+        if rest := unheard or doubted:
+            self.batches[key] = replace(batch, event_range_ids=tuple(rest), busy=False)
+        if unheard and doubted:
+            apart = f"{key} doubted {doubted[0]}"
+            self.batches[apart] = replace(batch, key=apart, event_range_ids=tuple(doubted), busy=False)
+        elif rest:
+            self.failed(key, at, 0, why)
 
     def failed(self, key: str, at: float, error_code: int, why: str) -> None:
         """A step did not succeed: another storage at once, or the same again after a pause."""
@@ -235,7 +273,7 @@ class StageOut:
         if batch.todo == "report":
             if batch.tries >= self.settings.report_attempts:
                 why = f"no answer to {batch.tries} reports: {batch.why}"
-                return Note(fact=RangesRefused(key=batch.key, why=why))
+                return Note(fact=ReportGivenUp(key=batch.key, why=why))
             return ReportRanges(key=batch.key, report=batch.report)
         if batch.tries >= self.settings.stage_out_rounds:
             code = batch.error_code or PilotErrorCode.STAGEOUTFAILED

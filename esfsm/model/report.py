@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from esfsm.model.event_range import EventRange
 
-__all__ = ["Answer", "ArchiveRecord", "Grant", "JobReport", "Report"]
+__all__ = ["Answer", "ArchiveRecord", "Booked", "Grant", "JobReport", "Report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,25 @@ class Report:
 class Answer:
     """What the server said to a `Report`.
 
-    `accepted` and `refused` are complete and disjoint; a server that did not answer so that it can be believed
-    raises `WireError` instead, and the report is made again.
+    `accepted`, `refused` and `doubted` are disjoint. A doubted range got a word that may mean "no" and may mean "I was
+    disturbed": it is reported again by itself, and whatever is in none of the three without it. An answer that cannot
+    be believed at all raises `WireError` instead, and the report is made again.
     """
 
-    accepted: tuple[str, ...]
+    accepted: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    doubted: tuple[str, ...] = ()
     why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """How the server has one event range."""
+
+    status: str
+    """PanDA's word: sent, finished, done, failed, fatal, cancelled, ..."""
+    archive: str | None = None
+    """LFN of the archive that it was reported in, where the server says so."""
 
 
 @dataclass(frozen=True, slots=True)

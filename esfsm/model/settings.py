@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     """How often all storages are tried for one archive before its ranges are reported failed."""
     report_attempts: int = Field(20, ge=1, le=100)
     """How often a report or a request for ranges is made without an answer that can be believed."""
+    empty_answers: int = Field(5, ge=1, le=100)
+    """How often in a row a server must have no event ranges before that is believed: PanDA says so to several
+    consumers at once while it has some."""
     retry_pause_s: float = Field(1.0, ge=0, le=3600)
     """The pause before something is tried again; it doubles each time, up to 64 times this."""
 
@@ -91,6 +94,9 @@ class Settings(BaseSettings):
     """How long a payload may live after `No more events` (pilot3: 1800)."""
     looping_limit_s: Seconds = Field(7200.0, gt=0)
     """How long a payload may say nothing at all (pilot3's looping limit: 7200)."""
+
+    adopt_patience_s: Seconds = Field(600.0, gt=0)
+    """How long a payload that outlived its engine may say nothing before its event ranges run again in a new one."""
 
     sync: Literal["always", "effects", "never"] = "effects"
     """What a power failure may cost: nothing, nothing with an effect outside, or what the kernel still held."""
@@ -117,7 +123,7 @@ class Settings(BaseSettings):
             "file": cls._file(config),
             "queue data": queuedata.as_settings() if queuedata else {},
             "environment": cls._environment(),
-            "argument": cls._by_name(arguments or {}),
+            "argument": cls.by_name(arguments or {}),
         }
         said: dict[str, object] = {}
         said_by: dict[str, str] = {}
@@ -134,7 +140,8 @@ class Settings(BaseSettings):
             raise UnusableInput(f"setting {name} ({said_by[name]}): {first['msg']}") from None
 
     @classmethod
-    def _by_name(cls, layer: Mapping[str, object]) -> dict[str, object]:
+    def by_name(cls, layer: Mapping[str, object]) -> dict[str, object]:
+        """The pilots' names replaced by ours; what is None says nothing."""
         return {PILOTS_NAMES.get(key, key): value for key, value in layer.items() if value is not None}
 
     @classmethod
@@ -150,14 +157,14 @@ class Settings(BaseSettings):
         if not re.fullmatch("0*[1-9][0-9]{0,8}", pilots.get("ATHENA_PROC_NUMBER") or ""):
             pilots.pop("ATHENA_PROC_NUMBER", None)
         said = {name: variables[variable] for variable, name in ours.items() if variable in variables}
-        return {**cls._by_name(pilots), **said}
+        return {**cls.by_name(pilots), **said}
 
     @classmethod
     def _file(cls, config: Path | None) -> dict[str, object]:
         if config is None:
             return {}
         try:
-            return cls._by_name(tomllib.loads(config.read_text()))
+            return cls.by_name(tomllib.loads(config.read_text()))
         except OSError as error:
             raise UnusableInput(f"configuration file {config}: {error.strerror}") from None
         except ValueError as error:  # no UTF-8, or no TOML

@@ -3,14 +3,16 @@
 Times of a story are seconds since its first fact.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from math import isnan, nan
 
 from esfsm.core import facts as f
 from esfsm.core.actions import Action, PackOutputs, ReportRanges, StoreArchive
 from esfsm.core.engine import Engine
 
-__all__ = ["RangeStory", "Story", "tell"]
+__all__ = ["RangeStory", "Story"]
 
 
 @dataclass(slots=True)
@@ -26,18 +28,91 @@ class RangeStory:
     acknowledged_s: float | None = None
 
 
-@dataclass(slots=True)
+STEPS = tuple(field.name for field in fields(RangeStory))[1:]
+
+
+class RangeStories(Mapping[str, RangeStory]):
+    """The story of each range by its eventRangeID; kept as columns of numbers, as there may be a million."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, int] = {}
+        self._columns = {step: array("d") for step in STEPS}
+
+    def __getitem__(self, event_range_id: str) -> RangeStory:
+        row = self._rows[event_range_id]
+        times = [column[row] for column in self._columns.values()]
+        return RangeStory(event_range_id, *(None if isnan(time) else time for time in times))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def begin(self, event_range_id: str, at_s: float) -> None:
+        """A range was granted, for the first time or once more."""
+        if event_range_id not in self._rows:
+            self._rows[event_range_id] = len(self._rows)
+            for step, column in self._columns.items():
+                column.append(at_s if step == "granted_s" else nan)
+
+    def stamp(self, event_range_ids: Iterable[str], step: str, at_s: float) -> None:
+        """The first time stands; but a range that was sent twice ran where it was produced."""
+        column, produced = self._columns[step], self._columns["produced_s"]
+        for event_range_id in event_range_ids:
+            row = self._rows.get(event_range_id)
+            if row is not None and (isnan(column[row]) or (step == "sent_s" and isnan(produced[row]))):
+                column[row] = at_s
+
+
 class Story:
     """What a journal tells: the engine as it stands at the end, and each range's way."""
 
-    engine: Engine
-    began: float = 0.0
-    """Seconds since 1970."""
-    ended_s: float = 0.0
-    resumed: int = 0
-    """How often an engine took the job up again."""
-    ranges: dict[str, RangeStory] = field(default_factory=dict)
-    _archives: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.began = 0.0
+        """Seconds since 1970."""
+        self.ended_s = 0.0
+        self.resumed = 0
+        """How often an engine took the job up again."""
+        self.ranges = RangeStories()
+        self._asked: dict[int, Action] = {}
+        self._archives: dict[str, tuple[str, ...]] = {}
+
+    def hear(self, fact: f.Fact, led_to: Iterable[Action]) -> None:
+        """The next fact, and what the engine asks for because of it."""
+        self.began = self.began or fact.at
+        self.ended_s = at_s = fact.at - self.began
+        self.resumed += isinstance(fact, f.JobResumed)
+        action = self._asked.get(fact.answers)
+        if action is not None and fact.name in action.ended_by:
+            del self._asked[fact.answers]
+        self._note(fact, action, at_s)
+        for asked in led_to:
+            if isinstance(asked, PackOutputs | StoreArchive | ReportRanges):
+                self._asked[asked.number] = asked
+
+    def _note(self, fact: f.Fact, action: Action | None, at_s: float) -> None:
+        """Write the time of a fact to the ranges that it concerns."""
+        match fact, action:
+            case f.RangesGranted(), _:
+                for event_range in fact.event_ranges:
+                    self.ranges.begin(event_range.event_range_id, at_s)
+            case f.RangesSent(), _:
+                self.ranges.stamp(fact.event_range_ids, "sent_s", at_s)
+            case f.OutputProduced(), _:
+                self.ranges.stamp((fact.event_range_id,), "produced_s", at_s)
+            case f.OutputsPacked(), PackOutputs():
+                lost = set(fact.lost)
+                ids = tuple(dict.fromkeys(m.event_range_id for m in action.members if m.event_range_id not in lost))
+                self._archives[action.lfn] = ids
+                self.ranges.stamp(ids, "packed_s", at_s)
+            case f.ArchiveStored(), StoreArchive():
+                self.ranges.stamp(self._archives.pop(action.lfn), "stored_s", at_s)
+            case f.RangesAcknowledged(), ReportRanges():
+                open_still = {*fact.refused, *fact.doubted, *fact.unheard}
+                booked = [i for i in action.report.event_range_ids if i not in open_still]
+                self.ranges.stamp(booked, "acknowledged_s", at_s)
 
     def lines(self) -> list[str]:
         """The story for people: each state with the time it was entered, the hooks' counts, the end."""
@@ -56,49 +131,3 @@ class Story:
         if why:
             told.append(f"why: {why} (pilot error code {error_code})" if error_code else f"why: {why}")
         return told
-
-
-def tell(engine: Engine, facts: Iterable[f.Fact], decided: Callable[[int, tuple[Action, ...]], None]) -> Story:
-    """Tell the facts to a new engine; `decided(number, actions)` hears what each led to."""
-    story = Story(engine)
-    actions = {action.number: action for action in engine.begin()}
-    for number, fact in enumerate(facts, 1):
-        story.began = story.began or fact.at
-        story.ended_s = fact.at - story.began
-        story.resumed += isinstance(fact, f.JobResumed)
-        _note(story, fact, actions.get(fact.answers), fact.at - story.began)
-        led_to = engine.receive(fact)
-        actions.update((action.number, action) for action in led_to)
-        decided(number, led_to)
-    return story
-
-
-def _note(story: Story, fact: f.Fact, action: Action | None, at_s: float) -> None:
-    """Write the time of a fact to the ranges that it concerns."""
-    match fact, action:
-        case f.RangesGranted(), _:
-            for event_range in fact.event_ranges:
-                event_range_id = event_range.event_range_id
-                story.ranges.setdefault(event_range_id, RangeStory(event_range_id, granted_s=at_s))
-        case f.RangesSent(), _:
-            _stamp(story, fact.event_range_ids, "sent_s", at_s)
-        case f.OutputProduced(), _:
-            _stamp(story, (fact.event_range_id,), "produced_s", at_s)
-        case f.OutputsPacked(), PackOutputs():
-            lost = set(fact.lost)
-            ids = tuple(dict.fromkeys(m.event_range_id for m in action.members if m.event_range_id not in lost))
-            story._archives[action.lfn] = ids
-            _stamp(story, ids, "packed_s", at_s)
-        case f.ArchiveStored(), StoreArchive():
-            _stamp(story, story._archives[action.lfn], "stored_s", at_s)
-        case f.RangesAcknowledged(), ReportRanges():
-            refused = set(fact.refused)
-            _stamp(story, [i for i in action.report.event_range_ids if i not in refused], "acknowledged_s", at_s)
-
-
-def _stamp(story: Story, event_range_ids: Iterable[str], what: str, at_s: float) -> None:
-    """The first time stands; but a range that was sent twice ran where it was produced."""
-    for event_range_id in event_range_ids:
-        told = story.ranges.get(event_range_id)
-        if told is not None and (getattr(told, what) is None or (what == "sent_s" and told.produced_s is None)):
-            setattr(told, what, at_s)

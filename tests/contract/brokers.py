@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from esfsm.adapters.communicators.local import LocalCommunicator
 from esfsm.model.job import Job
@@ -46,3 +47,9 @@ def forget_process_of(communicator: LocalCommunicator, panda_id: int) -> None:
     """As if the pid had been given to another process since."""
     with communicator.broker.database.transaction() as db:
         db.execute("UPDATE consumers SET started = started - 1 WHERE panda_id = ?", (panda_id,))
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Every file, but for the memory that SQLite shares among processes: whoever reads leaves a mark there."""
+    files = (path for path in directory.rglob("*") if path.is_file() and not path.name.endswith("-shm"))
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}

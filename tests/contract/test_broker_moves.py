@@ -103,7 +103,7 @@ def test_a_report_after_the_end_of_the_job_changes_nothing(opened: Open) -> None
     communicator = opened(events=1)
     names = take(communicator, 1)
     communicator.update_job(JobReport("finished"))
-    assert finish(communicator, *names) == Answer((), names, "job 5001 has ended: finished")
+    assert finish(communicator, *names) == Answer((), names, why="job 5001 has ended: finished")
     assert communicator.counts() == {"ready": 1}
 
 

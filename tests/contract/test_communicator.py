@@ -1,15 +1,19 @@
-"""What every communicator promises behind `ports.Communicator`, run over each of them."""
+"""What every communicator promises behind `ports.Communicator`, run over each; then who asks a local broker only."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from contract import brokers
+from contract.brokers import contents, fail, finish, in_another_process, take
 
 from esfsm.adapters.communicators.local import open_local
+from esfsm.errors import UnusableInput, WireError
 from esfsm.model.job import Job
-from esfsm.model.report import ArchiveRecord, JobReport, Report
+from esfsm.model.report import ArchiveRecord, Booked, JobReport, Report
 from esfsm.model.settings import Settings
 from esfsm.ports import Communicator
 
@@ -135,6 +139,175 @@ def test_threads_that_ask_at_once_get_different_ranges(communicator: Communicato
     assert len({name for names in granted for name in names}) == RANGES
 
 
+def test_before_anything_is_handed_out_nothing_is_booked(communicator: Communicator) -> None:
+    assert communicator.booked() == {}
+
+
+def test_each_range_is_booked_as_it_was_reported(communicator: Communicator) -> None:
+    one, two, three = ids_of(communicator, 3, "1.1")
+    communicator.update_event_ranges(Report((one,), ARCHIVE))
+    communicator.update_event_ranges(Report((two,), error_code=1220))
+    booked = communicator.booked()
+    assert booked == {one: Booked("finished", ARCHIVE.lfn), two: Booked("failed"), three: Booked("sent")}
+    assert communicator.booked() == booked
+
+
+def test_what_is_booked_stays_when_the_job_has_ended(communicator: Communicator) -> None:
+    names = ids_of(communicator, 2, "1.1")
+    communicator.update_event_ranges(Report(names[:1], ARCHIVE))
+    communicator.update_job(JobReport("finished"))
+    booked = communicator.booked()
+    assert booked[names[0]] == Booked("done", ARCHIVE.lfn)
+    assert names[1] not in booked or booked[names[1]].status not in ("sent", "running")
+
+
+def test_a_run_is_told_of_the_ranges_of_every_run_of_its_job(open_run: Open) -> None:
+    before = open_run("r1")
+    before.update_job(JobReport("running"))
+    names = ids_of(before, 2, "1.1")
+    assert open_run("r2").booked() == dict.fromkeys(names, Booked("sent"))
+
+
+def test_whoever_asks_what_is_booked_takes_nothing_from_who_runs_the_job(open_run: Open) -> None:
+    running, asking = open_run("r1"), open_run("r1")
+    running.update_job(JobReport("running"))
+    names = ids_of(running, 2, "1.1")
+    assert asking.booked() is not None
+    asking.close()
+    assert ids_of(running, 2, "1.1") == names
+    assert running.update_event_ranges(Report(names, ARCHIVE)).accepted == names
+
+
 def test_a_second_close_does_nothing(communicator: Communicator) -> None:
     communicator.close()
     communicator.close()
+
+
+# A local broker that is only asked
+
+
+TAKING = """
+import sys
+from pathlib import Path
+from contract.brokers import job, take
+from esfsm.adapters.communicators.local import open_local
+from esfsm.model.settings import Settings
+communicator = open_local(job(), Settings(broker=Path(sys.argv[1]), events=3), Path(), "r1")
+print(*take(communicator, 2), flush=True)
+sys.stdin.read()
+"""
+
+
+def ask(path: Path, panda_id: int = 5001) -> dict[str, Booked]:
+    """As an audit does: another opening, with nothing to fill the broker with."""
+    with closing(open_local(brokers.job(panda_id), Settings(broker=path), path.parent, "r1")) as asking:
+        return dict(asking.booked())
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """Where the fixture `opened` has its broker."""
+    return tmp_path / "shared.sqlite"
+
+
+def consumers(path: Path) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT * FROM consumers").fetchall()
+
+
+def test_only_ranges_of_this_job_and_task_are_booked_for_it(opened: brokers.Open, shared: Path) -> None:
+    mine, again, others = opened(5001, events=4), opened(5001, "r2", events=4), opened(5002, events=4)
+    other_task = opened(5001, more={"taskID": 1002}, events=4)
+    one, two = (*take(mine, 1), *take(again, 1))
+    three = take(others, 1) + take(other_task, 1)
+    finish(mine, one)
+    fail(again, two)
+    assert ask(shared) == {one: Booked("finished", "premerge.5001.1.tar"), two: Booked("failed")}
+    assert ask(shared, 5002) == {three[0]: Booked("sent")}
+    assert ask(shared, 5003) == {}
+
+
+def test_an_attempt_that_was_taken_back_and_the_one_that_followed_are_both_booked(
+    opened: brokers.Open, shared: Path
+) -> None:
+    communicator = opened(events=1)
+    take(communicator, 1)
+    communicator.update_job(JobReport("failed"))
+    communicator.update_job(JobReport("running"))
+    take(communicator, 1, "2.1")
+    assert ask(shared) == {"1001-5001-1-1-10": Booked("cancelled"), "1001-5001-1-1-9": Booked("sent")}
+
+
+def test_who_only_asks_does_not_consume(opened: brokers.Open, shared: Path) -> None:
+    silent = opened(events=2)
+    assert silent.booked() == {}
+    assert consumers(shared) == []
+    take(silent, 1)
+    before = consumers(shared)
+    assert len(before) == 1
+    ask(shared)
+    assert consumers(shared) == before
+
+
+@pytest.mark.parametrize("end", ["it runs", "it was killed", "it has ended"])
+def test_asking_changes_no_byte_and_leaves_no_file_behind(shared: Path, tmp_path: Path, end: str) -> None:
+    with in_another_process(TAKING, shared) as process:
+        assert process.stdout is not None
+        names = process.stdout.readline().split()
+        if end == "it was killed":
+            process.kill()
+            process.wait()
+        elif end == "it has ended":
+            process.communicate()
+        before = contents(tmp_path)
+        assert ask(shared) == dict.fromkeys(names, Booked("sent"))
+        assert contents(tmp_path) == before
+    assert len(names) == 2
+
+
+def test_asking_waits_for_nobody_and_sees_what_is_booked_only(opened: brokers.Open, shared: Path) -> None:
+    names = take(opened(events=2), 1)
+    with closing(sqlite3.connect(shared, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("UPDATE event_ranges SET status = 7")
+        assert ask(shared) == {names[0]: Booked("sent")}
+
+
+@pytest.mark.parametrize("content", [None, b""], ids=["no file", "an empty one"])
+def test_a_broker_that_is_not_there_is_not_made_by_asking(shared: Path, tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        shared.write_bytes(content)
+    before = contents(tmp_path)
+    with pytest.raises(UnusableInput, match="has no event ranges of task 1001"):
+        ask(shared)
+    assert contents(tmp_path) == before
+
+
+def test_a_database_of_something_else_is_no_broker_to_ask(shared: Path) -> None:
+    with closing(sqlite3.connect(shared)) as other:
+        other.execute("CREATE TABLE tasks (task_id)")
+    with pytest.raises(UnusableInput, match="a database, but none of event ranges"):
+        ask(shared)
+
+
+@pytest.mark.parametrize(("content", "sentence"), [(b"no database" * 100, "not a database"), (None, "unable to open")])
+def test_a_path_that_cannot_hold_a_broker_cannot_be_asked(shared: Path, content: bytes | None, sentence: str) -> None:
+    shared.mkdir() if content is None else shared.write_bytes(content)
+    with pytest.raises(UnusableInput, match=sentence):
+        ask(shared)
+
+
+def test_a_broker_that_vanishes_in_use_is_a_trouble_of_the_wire(opened: brokers.Open, shared: Path) -> None:
+    communicator = opened(events=1)
+    for path in shared.parent.glob("shared.sqlite*"):
+        path.unlink()
+    with pytest.raises(WireError, match="unable to open"):
+        communicator.booked()
+
+
+def test_threads_that_need_the_broker_first_at_once_open_it_once(opened: brokers.Open) -> None:
+    opened(events=RANGES)
+    communicator = opened()
+    with ThreadPoolExecutor(RANGES) as threads:
+        found = list(threads.map(lambda _: communicator.broker, range(RANGES)))
+    assert {id(broker) for broker in found} == {id(communicator.broker)}

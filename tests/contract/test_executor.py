@@ -4,69 +4,21 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from queue import SimpleQueue
 from time import monotonic
-from typing import Any
 
 import pytest
+from contract.heard import Heard, Told, named
 from whole.processes import PATIENCE_S, ends, event_range, no_thread_left, payload, pipe
 
 from esfsm.adapters.channels.zmq import ZmqChannel
-from esfsm.adapters.executors import esprocess
+from esfsm.adapters.executors import esprocess, stock
 from esfsm.adapters.executors.generic import GenericExecutor
 from esfsm.errors import ChannelError, PilotErrorCode
 from esfsm.model.event_range import EventRange
 from esfsm.model.settings import Settings
-from esfsm.ports import Executor, Payload, ProcessIdentity, Running
-
-Told = tuple[str, tuple[Any, ...]]
-
-
-class Heard:
-    """All that an executor tells, in its order; the hooks of `ports.Hooks`."""
-
-    def __init__(self) -> None:
-        self._told: SimpleQueue[Told] = SimpleQueue()
-
-    def payload_started(self, identity: ProcessIdentity) -> None:
-        self._told.put(("payload_started", identity))
-
-    def ranges_wanted(self, n: int) -> None:
-        self._told.put(("ranges_wanted", (n,)))
-
-    def ranges_sent(self, event_range_ids: Sequence[str]) -> None:
-        self._told.put(("ranges_sent", tuple(event_range_ids)))
-
-    def output_produced(self, event_range_id: str, paths: Sequence[str], cpu_s: float, wall_s: float) -> None:
-        self._told.put(("output_produced", (event_range_id, tuple(paths), cpu_s, wall_s)))
-
-    def range_errored(self, event_range_id: str, why: str) -> None:
-        self._told.put(("range_errored", (event_range_id, why)))
-
-    def message_unreadable(self, text: str, why: str) -> None:
-        self._told.put(("message_unreadable", (text, why)))
-
-    def payload_ended(self, exit_code: int, error_code: int, why: str) -> None:
-        self._told.put(("payload_ended", (exit_code, error_code, why)))
-
-    def next(self) -> Told:
-        return self._told.get(timeout=PATIENCE_S)
-
-    def until(self, name: str) -> list[Told]:
-        """What is told until, and with, this."""
-        told = [self.next()]
-        while told[-1][0] != name:
-            told.append(self.next())
-        return told
-
-    def end(self) -> tuple[Any, ...]:
-        """How the payload ended."""
-        return self.until("payload_ended")[-1][1]
-
-    def is_silent(self) -> bool:
-        return self._told.empty()
+from esfsm.ports import Executor, Payload, Running
 
 
 class Run:
@@ -119,10 +71,6 @@ def start(open_executor: Callable[[Settings], Executor], tmp_path: Path) -> Iter
             assert run.heard.is_silent(), "something follows the end"
 
 
-def named(told: list[Told], name: str) -> list[tuple[Any, ...]]:
-    return [content for what, content in told if what == name]
-
-
 # --- any payload --------------------------------------------------------------------------------------------------
 
 plain_and_not = pytest.mark.parametrize("plain", [True, False], ids=["plain", "event service"])
@@ -131,9 +79,10 @@ plain_and_not = pytest.mark.parametrize("plain", [True, False], ids=["plain", "e
 @plain_and_not
 def test_the_start_is_told_first_with_an_identity_that_cannot_be_mistaken(start: Start, plain: bool) -> None:
     run = start("stay", plain=plain)
-    name, identity = run.heard.next()
+    name, (identity, channel) = run.heard.next()
     stat = Path(f"/proc/{identity.pid}/stat").read_text().rpartition(")")[2].split()
     assert (name, identity.started) == ("payload_started", int(stat[19]))
+    assert channel == "" if plain else Path(f"/tmp/zmq_{channel}").is_socket()
     assert not run.running.wait(0)
     run.running.stop(0.0)
     assert run.heard.end() == (-15, PilotErrorCode.SIGTERM, "the payload was ended by SIGTERM")
@@ -325,7 +274,7 @@ def test_what_runs_may_finish_within_the_grace_of_a_stop(start: Start, tmp_path:
 
 
 def test_a_channel_that_cannot_be_opened_is_the_end(tmp_path: Path) -> None:
-    def fail() -> ZmqChannel:
+    def fail(_: str | None) -> ZmqChannel:
         raise ChannelError("/tmp/zmq_x is in use by another server")
 
     given = Payload(payload("simulate"), tmp_path, {}, tmp_path / "out.txt", tmp_path / "err.txt")
@@ -337,7 +286,7 @@ def test_a_channel_that_cannot_be_opened_is_the_end(tmp_path: Path) -> None:
 
 
 def test_a_channel_that_the_system_refuses_is_the_end(tmp_path: Path) -> None:
-    def fail() -> ZmqChannel:
+    def fail(_: str | None) -> ZmqChannel:
         raise OSError(24, "Too many open files")
 
     given = Payload(payload("simulate"), tmp_path, {}, tmp_path / "out.txt", tmp_path / "err.txt")
@@ -349,10 +298,10 @@ def test_a_channel_that_the_system_refuses_is_the_end(tmp_path: Path) -> None:
 def test_a_payload_that_becomes_slow_is_told_of_no_end_while_ranges_are_left(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(esprocess, "STOCK_S", float("inf"))  # the stock grows
+    monkeypatch.setattr(stock, "STOCK_S", float("inf"))  # the stock grows
     run = start("simulate")
     (_, (n,)) = run.heard.until("ranges_wanted")[-1]
-    monkeypatch.setattr(esprocess, "STOCK_S", 0.0)  # and shrinks
+    monkeypatch.setattr(stock, "STOCK_S", 0.0)  # and shrinks
     run.running.stock([EventRange.model_validate(event_range(number)) for number in range(1, n + 1)], last=False)
     told = run.heard.until("ranges_wanted")
     run.running.stock([EventRange.model_validate(event_range(n + 1))], last=True)

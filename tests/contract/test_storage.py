@@ -120,6 +120,32 @@ def test_a_repeated_get_is_a_success(storage: Storage, home: Home, tmp_path: Pat
     assert storage.get(url, tmp_path / "x.tar") == storage.get(url, tmp_path / "x.tar")
 
 
+def test_a_directory_has_the_names_of_its_own_files_and_of_no_others(storage: Storage, home: Home) -> None:
+    for name in ("b.tar", "a[1]*.tar"):
+        home.write(name, CONTENT)
+    Home(home / "below").write("c.tar", CONTENT)
+    assert storage.names(home.url) == storage.names(f"{home.url}/") == ["a[1]*.tar", "b.tar"]
+
+
+@pytest.mark.parametrize("name", ["nowhere", "nowhere/at/all", "file.tar/below"])
+def test_where_there_is_no_directory_there_are_no_names(storage: Storage, home: Home, name: str) -> None:
+    home.write("file.tar", CONTENT)
+    assert storage.names(home / name) == []
+
+
+def test_a_file_has_no_names_in_it(storage: Storage, home: Home) -> None:
+    url = home.write("file.tar", CONTENT)
+    with pytest.raises(TransferError, match=r"file\.tar is no directory") as caught:
+        storage.names(url)
+    assert caught.value.url == url
+
+
+def test_what_was_put_is_named_at_once(storage: Storage, home: Home, source: Path) -> None:
+    assert storage.names(home.url) == []
+    storage.put(source, home / "x.tar")
+    assert storage.names(home.url) == ["x.tar"]
+
+
 OTHERS = pytest.mark.parametrize(
     "other", [b"", CONTENT[:-1] + b"\0", CONTENT + b"\0"], ids=["empty", "same size", "longer"]
 )
@@ -384,3 +410,27 @@ def test_a_remote_trouble_is_not_taken_for_a_missing_file(
     with pytest.raises(TransferError) as caught:
         storage.get("memory://storage/x.tar", tmp_path / "x.tar")
     assert caught.value.pilot_error_code is PilotErrorCode.STAGEINFAILED
+
+
+def test_a_remote_trouble_is_not_taken_for_an_empty_directory(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(self: MemoryFileSystem, path: str, **kwargs: object) -> None:
+        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+
+    monkeypatch.setattr(MemoryFileSystem, "ls", unreachable)
+    with pytest.raises(TransferError, match="Connection reset by peer") as caught:
+        storage.names("memory://storage")
+    assert caught.value.pilot_error_code is PilotErrorCode.STAGEINFAILED
+
+
+@pytest.mark.parametrize("url", ["noscheme://storage", "file://elsewhere/x\0y"])
+def test_a_url_that_nobody_can_list_is_a_trouble_of_the_storage(storage: Storage, url: str) -> None:
+    with pytest.raises(TransferError):
+        storage.names(url)
+
+
+def test_links_and_pipes_are_not_files_of_a_directory(storage: Storage, source: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    assert storage.names(str(tmp_path)) == [source.name]

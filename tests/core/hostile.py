@@ -6,7 +6,7 @@ trouble: whatever an action does outside happens, and then its fact may be late,
 
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from zlib import crc32
@@ -44,20 +44,17 @@ class Server:
             self.answers[request] = ids
         return self.answers[request]
 
-    def book(self, report, storage: dict[str, frozenset[str]], disowns: frozenset[str]) -> tuple[str, ...]:
-        """Book a report; returns what is refused."""
+    def book(self, report, storage: dict[str, frozenset[str]], passes_over: set[str], disowns: set[str]) -> None:
+        """Book a report, but for what it passes over; what it disowns is not ours any more, unless it is booked."""
         word = "finished" if report.archive else "failed"
         if report.archive:
             assert set(report.event_range_ids) <= storage[report.archive.lfn], "reported before it was stored"
         else:
             assert report.error_code, "a range is reported failed and nobody knows why"
         assert len(set(report.event_range_ids)) == len(report.event_range_ids)
-        for event_range_id in report.event_range_ids:
-            if event_range_id in disowns and event_range_id not in self.booked:
-                self.disowned.add(event_range_id)
-            if event_range_id not in self.disowned:
-                assert self.booked.setdefault(event_range_id, word) == word, "two words about one range"
-        return tuple(i for i in report.event_range_ids if i in self.disowned)
+        self.disowned |= disowns - self.booked.keys()
+        for event_range_id in set(report.event_range_ids) - passes_over - self.disowned:
+            assert self.booked.setdefault(event_range_id, word) == word, "two words about one range"
 
 
 @dataclass
@@ -70,6 +67,11 @@ class Payload:
     asked: bool = False
     last: bool = False
     stopped: bool = False
+    adopted: bool = False
+
+    def orphaned(self, sent: int) -> "Payload":
+        """As it outlives its engine: with what it had, and so many more ranges that nobody wrote down as sent."""
+        return Payload(self.number, inside=[*self.inside, *list(self.stock)[:sent]], adopted=True)
 
 
 class World:
@@ -81,7 +83,10 @@ class World:
         self.server = Server()
         self.storage: dict[str, frozenset[str]] = {}
         self.disk: dict[str, frozenset[str]] = {}
-        self.vanished: set[str] = set()
+        self.lost: set[str] = set()
+        """Archives that vanished from the disk."""
+        self.files: dict[str, int] = {}
+        """The output of each range, as the time when it was changed last."""
         self.journal: list[f.Fact] = []
         self.decided: list[list[str]] = []
         self.now = BEGAN
@@ -105,8 +110,17 @@ class World:
         self.decided.append([a.gist(action) for action in actions])
         self._start(actions)
 
-    def restart(self, settings: Settings) -> None:
-        """The power fails, or the job is taken up again: only the journal, the disk and the others remain."""
+    def power_fails(self, settings: Settings) -> None:
+        """Neither engine nor payload survives, and not every archive that was written."""
+        self._lose([lfn for lfn in self.disk if self.chance.random() < 0.3])
+        self.restart(settings)
+
+    def engine_dies(self, settings: Settings) -> None:
+        """The payload goes on, if there is one, and the next engine adopts it, if it knows of it."""
+        self.restart(settings, survivor=self.payload)
+
+    def restart(self, settings: Settings, survivor: Payload | None = None) -> None:
+        """The job is taken up again: only the journal, the disk and the others remain."""
         before = self.engine
         self._live()
         self.settings = settings
@@ -115,7 +129,11 @@ class World:
             assert [a.gist(action) for action in self.engine.receive(fact)] == decided
         assert self.engine.outstanding() == before.outstanding()
         assert self.engine.state == before.state
-        resumed = f.JobResumed(settings=settings.model_dump(mode="json"), at=self.now)
+        if survivor and self.engine.adoptable:
+            assert self.engine.adoptable.answers == survivor.number
+            self.payload = survivor.orphaned(self.chance.randint(0, len(survivor.stock)))
+        adopted = self.payload is not None
+        resumed = f.JobResumed(settings=settings.model_dump(mode="json"), adopted=adopted, at=self.now)
         self.journal.append(resumed)
         self.decided.append([a.gist(action) for action in self.engine.receive(resumed)])
         self._start(self.engine.outstanding())
@@ -135,6 +153,8 @@ class World:
                 case a.Stop():
                     if self.payload and action.target == self.payload.number:
                         self.payload.stopped = True
+                case a.RunEsPayload() if self.payload:
+                    assert self.payload.adopted, "two payloads of one job"
                 case _:
                     assert action.number not in self.pending
                     self.pending[action.number] = action
@@ -189,9 +209,9 @@ class World:
         assert len({member.name for member in action.members}) == len(action.members)
         ids = list(dict.fromkeys(member.event_range_id for member in action.members))
         if trouble == "lost":
-            self.vanished.update(self.chance.sample(ids, self.chance.randint(1, len(ids))))
-        kept = frozenset(ids) - self.vanished
-        assert self.storage.get(action.lfn, kept) == kept, "one name, two contents"
+            for event_range_id in self._some(ids):
+                self.files.pop(event_range_id, None)
+        kept = frozenset(m.event_range_id for m in action.members if self.files.get(m.event_range_id) == m.stamp)
         self.disk[action.lfn] = kept
         return f.OutputsPacked(size_bytes=len(kept), adler32=_sum(kept), lost=tuple(i for i in ids if i not in kept))
 
@@ -200,10 +220,16 @@ class World:
             return f.ActionBroke(why="the life that takes the job up has no such storage")
         if trouble == "failed":
             return f.StoreFailed(error_code=1137, why="the storage is down")
-        content = self.disk[action.lfn]
-        assert content
+        if trouble == "lost":
+            self._lose([action.lfn])
+        content = self.disk.get(action.lfn)
+        if content is None:
+            assert action.lfn in self.lost, "stored before it was packed"
+            return f.ArchiveLost(why="it is not there")
         assert (action.size_bytes, action.adler32) == (len(content), _sum(content))
-        assert self.storage.setdefault(action.lfn, content) == content, "one name, two contents"
+        if self.storage.setdefault(action.lfn, content) != content:
+            assert action.lfn in self.lost, "one name, two contents"
+            return f.StoreFailed(error_code=1137, why="there is another file of that name")
         if trouble == "unsure":
             return f.StoreFailed(error_code=1137, why="it was copied, and could not be read back")
         return f.ArchiveStored(url=f"file:///{action.rse}/{action.lfn}")
@@ -212,17 +238,30 @@ class World:
         if trouble == "unanswered":
             return f.ReportUnanswered(why="timeout")
         ids = action.report.event_range_ids
-        disowns = frozenset(self.chance.sample(ids, self.chance.randint(1, len(ids)))) if trouble == "disowns" else ()
-        refused = self.server.book(action.report, self.storage, frozenset(disowns))
+        disowns = self._some(ids) if trouble == "disowns" else set()
+        doubted = self._some(ids) if trouble in ("doubts", "mumbles") else set()
+        unheard = self._some(ids) - doubted if trouble in ("skips", "mumbles") else set()
+        passes_over = {i for i in ids if i in doubted | unheard and self.chance.random() < 0.5}
+        self.server.book(action.report, self.storage, passes_over, disowns)
         if trouble == "unsure":
             return f.ReportUnanswered(why="500 Internal Server Error")
-        return f.RangesAcknowledged(refused=refused, why="not yours" if refused else "")
+        refused = self.server.disowned - doubted - unheard
+        refused, doubted, unheard = (tuple(i for i in ids if i in named) for named in (refused, doubted, unheard))
+        return f.RangesAcknowledged(refused=refused, doubted=doubted, unheard=unheard, why="the server is disturbed")
 
     def _report_job(self, action, trouble):
         report = action.report
         assert report.state in ("finished", "failed")
         assert self.engine.ranges.ledger.open == 0, "the job is reported while ranges are on their way"
         return f.JobUnreported(why="timeout") if trouble else f.JobReported()
+
+    def _some(self, ids: Sequence[str]) -> set[str]:
+        return set(self.chance.sample(ids, self.chance.randint(1, len(ids))))
+
+    def _lose(self, lfns: Sequence[str]) -> None:
+        for lfn in lfns:
+            self.disk.pop(lfn, None)
+            self.lost.add(lfn)
 
     # --- the payload -----------------------------------------------------------------------------------------
 
@@ -241,9 +280,9 @@ class World:
     def payload_announces(self, event_range_id: str) -> None:
         if event_range_id in self.payload.inside:
             self.payload.inside.remove(event_range_id)
-        path = f"/w/HITS.{event_range_id}"
-        self.vanished.discard(event_range_id)
-        self.payload_says(f.OutputProduced(event_range_id=event_range_id, paths=(path,), size_bytes=1))
+        path, stamp = f"/w/HITS.{event_range_id}", self.files.get(event_range_id, 0) + 1
+        self.files[event_range_id] = stamp
+        self.payload_says(f.OutputProduced(event_range_id=event_range_id, paths=(path,), stamps=(stamp,), size_bytes=1))
 
     def payload_gives_up(self, event_range_id: str) -> None:
         if event_range_id in self.payload.inside:
@@ -251,10 +290,14 @@ class World:
         self.payload_says(f.RangeErrored(event_range_id=event_range_id, why="ERR_ATHENAMP_PROCESS"))
 
     def payload_ends(self, exit_code: int = 0) -> None:
-        if exit_code:
-            self.payload_says(f.PayloadFailed(exit_code=exit_code, error_code=1305, why=f"exit code {exit_code}"))
+        """How an adopted one ended nobody knows; one that nobody told to end is replaced by another."""
+        known = None if self.payload.adopted else exit_code
+        if self.payload.adopted and not (self.payload.last or self.payload.stopped):
+            self.payload_says(f.PayloadGone())
+        elif exit_code:
+            self.payload_says(f.PayloadFailed(exit_code=known, error_code=1305, why=f"exit code {known}"))
         else:
-            self.payload_says(f.PayloadFinished())
+            self.payload_says(f.PayloadFinished(exit_code=known))
         self.payload = None
 
     # --- to the end ------------------------------------------------------------------------------------------
@@ -279,6 +322,24 @@ class World:
         elif not self.engine.ended:
             assert self.alarms, f"nothing is going on in {self.engine.state}, and the job has not ended"
             self.ring()
+
+    def any_step(self, troubles: Mapping[str, Sequence[str]]) -> None:
+        """Something happens, as it should or not."""
+        chance = self.chance.random()
+        if chance < 0.04 and (not self.engine.ended or self.engine.resumable):
+            self.chance.choice([self.power_fails, self.engine_dies])(self.settings)
+        elif chance < 0.06:
+            self.inbox.append(f.Preempted(why="SIGTERM"))
+        elif chance < 0.15 and self.pending:
+            number = self.chance.choice(list(self.pending))
+            self.perform(number, self.chance.choice(troubles[self.pending[number].name]))
+        elif chance < 0.18 and self.payload:
+            self.payload_ends(self.chance.choice([0, 65]))
+        elif chance < 0.25 and self.payload:
+            event_range_id = self.chance.choice([*self.server.sent, "1-2-999-1"])
+            self.chance.choice([self.payload_announces, self.payload_gives_up])(event_range_id)
+        else:
+            self.good_step()
 
     def _payload_goes_on(self) -> None:
         payload = self.payload
@@ -308,23 +369,30 @@ class World:
         assert sum(ledger.counts().values()) == len(ledger)
 
     def check_end(self) -> None:
-        """What must be true when the job has ended."""
-        ledger, booked = self.engine.ranges.ledger, self.server.booked
-        assert ledger.open == 0
-        assert not self.engine.ranges.stageout.batches
-        for event_range_id in (i for i in self.server.sent if i in ledger):
-            state = ledger[event_range_id]
-            assert state in ("finished", "failed", "released", "refused")
-            if state in ("finished", "failed"):
-                assert booked[event_range_id] == state
-            elif state == "released":
-                assert event_range_id not in booked
-        assert set(booked) <= {i for i in self.server.sent if i in ledger}
+        """What must be true when the job has ended: each range that was granted has one word, and the server's."""
+        ledger, booked, disowned = self.engine.ranges.ledger, self.server.booked, self.server.disowned
+        assert set(ledger.counts()) <= set(TABLES["event-range"].ends)
+        assert sum(ledger.counts().values()) == len(self.granted())
+        words = {
+            "finished": lambda i: booked[i] == "finished",
+            "failed": lambda i: booked[i] == "failed",
+            "released": lambda i: booked.get(i, "failed") == "failed",
+            "refused": lambda i: i in disowned,
+            "unanswered": lambda i: booked.get(i, "finished") == "finished",
+        }
+        assert all(words[ledger[i]](i) for i in self.granted())
+        assert set(booked) <= self.granted()
+        unanswered = {i for batch in self.engine.ranges.stageout.batches.values() for i in batch.event_range_ids}
+        assert unanswered == set(ledger.waiting("unanswered"))
         if self.engine.state == "failed":
             assert self.engine.trouble[0] != PilotErrorCode.NONE
-        archives = [copy.lfn for copy in self.engine.ranges.stageout.staged]
-        assert len(archives) == len(set(archives))
-        assert set(archives) <= set(self.storage)
+        staged = {copy.lfn: copy.size_bytes for copy in self.engine.ranges.stageout.staged.values()}
+        assert staged.items() <= {lfn: len(content) for lfn, content in self.storage.items()}.items()
+
+    def granted(self) -> set[str]:
+        """All ranges that the engine has heard of from the broker."""
+        grants = [fact for fact in self.journal if isinstance(fact, f.RangesGranted)]
+        return {event_range.event_range_id for grant in grants for event_range in grant.event_ranges}
 
 
 def _sum(ids: frozenset[str]) -> str:

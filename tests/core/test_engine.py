@@ -9,7 +9,7 @@ from esfsm.core.actions import Note, StockRanges, Stop
 from esfsm.core.workflow import Arrow
 from esfsm.errors import PilotErrorCode, WorkflowError
 
-from .worlds import Teller, event_range, granted, names, produced
+from .worlds import GOOD_ANSWERS, Teller, event_range, granted, names, produced
 
 PREEMPTED = f.Preempted(why="a stop was asked for by SIGTERM")
 FAILED = f.PayloadFailed(exit_code=65, error_code=1305, why="exit code 65")
@@ -85,6 +85,20 @@ def test_an_arrow_to_the_same_state_begins_nothing_again():
     assert job.says(f.MessageUnreadable(text="?", why="no AthenaMP")) == ()
     assert job.engine.arrows[Arrow("es-running", "message_unreadable", "es-running")] == 1
     assert job.engine.path[-1] == "es-running"
+
+
+def test_a_decision_is_told_as_the_state_entered_and_the_actions():
+    job = Teller()
+    decision = job.engine.decide(f.JobClassified(kind="eventservice", why="", answers=1))
+    assert (decision.entered, names(decision.actions)) == ("classified", ["select_executor"])
+    assert decision.told() == ("-> classified", "select_executor 2")
+    assert job.engine.decide(f.JobClassified(kind="eventservice", why="", answers=1)).told() == ()
+
+
+def test_a_decision_that_enters_no_other_state_tells_actions_alone():
+    job = Teller().running()
+    assert job.says(f.RangesWanted(n=2))
+    assert job.decisions[-1] == ("request_ranges 5: 2 by 0",)
 
 
 def test_each_step_is_written_down_with_its_time():
@@ -241,8 +255,35 @@ def test_a_report_that_nobody_answers_is_repeated_with_doubled_pauses_and_then_g
     assert pauses == [1.0, 2.0, 4.0]
     assert names(asked) == ["note"]
     assert job.drained().state == "failed"
-    assert job.ledger.counts() == {"refused": 1}
+    assert job.ledger.counts() == {"unanswered": 1}
+    assert job.engine.trouble == (PilotErrorCode.COMMUNICATIONFAILURE, "no answer to 3 reports: timeout")
     assert job.engine.outputs == ()
+
+
+def test_an_archive_that_is_lost_is_packed_again_and_then_given_up_with_the_reason():
+    job = Teller(stage_out_rounds=2).packed("r1")
+    assert names(job.answer("store_archive", f.ArchiveLost(why="it is not there"))) == ["pack_outputs"]
+    assert job.ledger.counts() == {"produced": 1}
+    assert names(job.answer("pack_outputs", GOOD_ANSWERS["pack_outputs"])) == ["store_archive"]
+    (note,) = job.answer("store_archive", f.ArchiveLost(why="it is not there again"))
+    assert note.fact.name == "archive_refused"
+    job.note()
+    assert job.drained().state == "failed"
+    assert job.ledger.counts() == {"failed": 1}
+    why = "archive EventService_premerge_r1.tar could not be stored: it is not there again"
+    assert job.engine.trouble == (PilotErrorCode.STAGEOUTFAILED, why)
+
+
+def test_a_doubt_about_one_range_does_not_keep_the_others_from_being_booked():
+    job = Teller().stored("r1", "r2", "r3")
+    answer = f.RangesAcknowledged(doubted=("r1",), unheard=("r2", "r3"), why="disturbed")
+    again = job.answer("report_ranges", answer)
+    assert [action.report.event_range_ids for action in again] == [("r2", "r3"), ("r1",)]
+    assert job.ledger.counts() == {"stored": 3}
+    job.answer("report_ranges", ACKNOWLEDGED)
+    assert job.ledger.counts() == {"stored": 1, "finished": 2}
+    assert job.drained().state == "done"
+    assert (job.ledger.counts(), len(job.engine.outputs)) == ({"finished": 3}, 1)
 
 
 def test_ranges_that_the_server_refuses_do_not_fail_the_job():

@@ -3,7 +3,6 @@
 import pytest
 
 from esfsm.core import facts as f
-from esfsm.core.actions import gist
 
 from .worlds import TABLES, Teller, produced
 
@@ -116,7 +115,7 @@ def test_the_same_facts_lead_to_the_same_actions():
     job = to("salvaging").drained()
     twin = Teller(stage_out_rounds=1)
     for fact, decided in zip(job.facts, job.decisions, strict=True):
-        assert tuple(gist(action) for action in twin.engine.receive(fact)) == decided
+        assert twin.engine.decide(fact).told() == decided
     assert twin.engine.way == job.engine.way
 
 
@@ -142,6 +141,76 @@ def test_a_job_that_is_resumed_makes_its_batches_due_at_once():
     before.answer("pack_outputs", f.PackFailed(error_code=1098, why="no space left"))
     assert "pack_outputs" not in before.waits_for()
     assert "pack_outputs" in before.resumed().waits_for()
+
+
+# --- what the server said nothing about ------------------------------------------------------------------------
+
+
+def given_up(job: Teller) -> Teller:
+    """The report that waits is made in vain until it is given up."""
+    job.answer("report_ranges", f.ReportUnanswered(why="timeout"))
+    while "note" not in job.waits_for():
+        job.ring()
+        if "report_ranges" in job.waits_for():
+            job.answer("report_ranges", f.ReportUnanswered(why="timeout"))
+    job.note()
+    return job
+
+
+def test_ranges_without_an_answer_are_reported_again_by_whoever_takes_the_job_up():
+    before = given_up(Teller(report_attempts=2).stored("r1", "r2")).drained()
+    assert (before.state, before.ledger.counts(), before.engine.outputs) == ("failed", {"unanswered": 2}, ())
+    job = before.resumed().running()
+    assert job.asked("report_ranges").report.event_range_ids == ("r1", "r2")
+    job.answer("report_ranges", f.RangesAcknowledged())
+    job.says(f.PayloadFinished())
+    job.drained()
+    assert (job.state, job.ledger.counts(), job.report.events) == ("done", {"finished": 2}, 20)
+    assert [copy.lfn for copy in job.engine.outputs] == ["EventService_premerge_r1.tar"]
+
+
+def test_what_was_given_up_while_the_payload_runs_is_reported_at_once_by_the_next_engine():
+    job = Teller(report_attempts=2, zip_max_ranges=1).produced("r1").goes_well("pack_outputs", "store_archive")
+    before = given_up(job)
+    assert (before.state, before.ledger.counts()) == ("es-running", {"unanswered": 1})
+    job = before.resumed()
+    assert job.ledger.counts() == {"stored": 1}
+    job.answer("report_ranges", f.RangesAcknowledged())
+    job.says(f.PayloadFinished())
+    assert (job.drained().state, job.engine.trouble) == ("done", (0, ""))
+
+
+def test_an_end_that_was_about_to_be_noted_waits_for_what_can_be_reported_again():
+    before = given_up(Teller(report_attempts=2).stored("r1"))
+    assert before.asked("note").fact.name == "stage_out_failed"
+    job = before.resumed()
+    assert job.waits_for() == ["report_ranges"]
+    assert job.drained().state == "done"
+    assert job.ledger.counts() == {"finished": 1}
+
+
+def test_a_job_that_fails_again_before_it_can_report_leaves_its_ranges_without_an_answer():
+    job = given_up(Teller(report_attempts=2).stored("r1")).drained().resumed()
+    job.answer("classify_job", f.JobRefused(why="no transformation"))
+    job.answer("report_job", f.JobReported())
+    assert (job.state, job.ledger.counts()) == ("failed", {"unanswered": 1})
+    assert job.resumed().running().asked("report_ranges").report.event_range_ids == ("r1",)
+
+
+def test_who_takes_the_job_up_gives_up_once_more_after_as_many_reports():
+    before = given_up(Teller(report_attempts=2).stored("r1")).drained()
+    job = before.resumed().running()
+    given_up(job)
+    job.says(f.PayloadFinished())
+    assert (job.drained().state, job.ledger.counts()) == ("failed", {"unanswered": 1})
+
+
+def test_failed_ranges_without_an_answer_are_let_go_of():
+    job = Teller(report_attempts=2).running("r1")
+    job.says(f.RangeErrored(event_range_id="r1", why="ERR_ATHENAMP_PROCESS"))
+    given_up(job)
+    assert job.ledger.counts() == {"released": 1}
+    assert "report_ranges" not in job.resumed().waits_for()
 
 
 def unreported(failures: int) -> Teller:

@@ -1,7 +1,9 @@
 """Whatever broker, payload, storage, server and power supply do: each range ends once, and every job ends."""
 
+from random import Random
+
 import hypothesis.strategies as st
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from esfsm.core import facts as f
@@ -15,20 +17,11 @@ TROUBLES = {
     "run_es_payload": ["broke", "failed"],
     "request_ranges": ["broke", "empty", "forgets", "unanswered", "repeats"],
     "pack_outputs": ["broke", "failed", "lost"],
-    "store_archive": ["broke", "failed", "unsure"],
-    "report_ranges": ["broke", "unanswered", "unsure", "disowns"],
+    "store_archive": ["broke", "failed", "unsure", "lost"],
+    "report_ranges": ["broke", "unanswered", "unsure", "disowns", "doubts", "skips", "mumbles"],
     "report_job": ["broke", "unanswered"],
 }
-FOR_EVER = st.fixed_dictionaries(
-    {},
-    optional={
-        "request_ranges": st.sampled_from(["broke", "empty", "unanswered", "repeats"]),
-        "pack_outputs": st.sampled_from(["broke", "failed", "lost"]),
-        "store_archive": st.sampled_from(["broke", "failed", "unsure"]),
-        "report_ranges": st.sampled_from(["broke", "unanswered", "unsure", "disowns"]),
-        "report_job": st.sampled_from(["broke", "unanswered"]),
-    },
-)
+FOR_EVER = st.fixed_dictionaries({}, optional={name: st.sampled_from(troubles) for name, troubles in TROUBLES.items()})
 """What goes wrong each time from some time on."""
 
 
@@ -69,7 +62,7 @@ class HostileWorld(RuleBasedStateMachine):
         self.world.perform(numbers[which % len(numbers)])
 
     @precondition(lambda self: self.world.pending)
-    @rule(which=st.integers(0, 5), trouble=st.integers(0, 4))
+    @rule(which=st.integers(0, 5), trouble=st.integers(0, 6))
     def an_action_meets_trouble(self, which, trouble):
         numbers = list(self.world.pending)
         number = numbers[which % len(numbers)]
@@ -131,12 +124,17 @@ class HostileWorld(RuleBasedStateMachine):
         while self.world.alarms and min(self.world.alarms.values()) <= self.world.now:
             self.world.ring()
 
-    @rule(back_s=st.sampled_from([0.0, 0.0, 500.0]), failover_url=st.sampled_from([None, "file:///failover"]))
-    def the_power_fails(self, back_s, failover_url):
+    @precondition(lambda self: not self.world.engine.ended or self.world.engine.resumable)
+    @rule(
+        back_s=st.sampled_from([0.0, 0.0, 500.0]),
+        failover_url=st.sampled_from([None, "file:///failover"]),
+        with_all=st.booleans(),
+    )
+    def the_power_fails_or_the_engine_dies_alone(self, back_s, failover_url, with_all):
         """Whoever takes the job up may have another idea of the time, and other settings."""
-        if not self.world.engine.ended or self.world.engine.resumable:
-            self.world.now -= back_s
-            self.world.restart(self.world.settings.model_copy(update={"failover_url": failover_url}))
+        self.world.now -= back_s
+        settings = self.world.settings.model_copy(update={"failover_url": failover_url})
+        (self.world.power_fails if with_all else self.world.engine_dies)(settings)
 
     @invariant()
     def the_books_are_right(self):
@@ -148,9 +146,36 @@ class HostileWorld(RuleBasedStateMachine):
             self.world.go_on_to_the_end(self.for_ever)
             self.world.check()
             self.world.check_end()
+            self.whoever_takes_it_up_reports_what_nobody_answered()
+
+    def whoever_takes_it_up_reports_what_nobody_answered(self):
+        for troubles in (self.for_ever, {}):
+            if self.world.engine.ranges.ledger.waiting("unanswered"):
+                self.world.restart(self.world.settings)
+                self.world.go_on_to_the_end(troubles)
+                self.world.check_end()
+        assert not self.world.engine.ranges.ledger.waiting("unanswered")
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    steps=st.integers(0, 200),
+    zip_max_ranges=st.integers(1, 4),
+    report_attempts=st.integers(1, 3),
+    for_ever=FOR_EVER,
+)
+def test_ranges_granted_are_those_finished_failed_released_refused_and_unanswered(
+    seed, steps, zip_max_ranges, report_attempts, for_ever
+):
+    world = World(Random(seed), zip_max_ranges=zip_max_ranges, stage_out_rounds=2, report_attempts=report_attempts)
+    for _ in range(steps):
+        world.any_step(TROUBLES)
+    world.go_on_to_the_end(for_ever)
+    words = world.engine.ranges.ledger.counts()
+    assert words.keys() <= {"finished", "failed", "released", "refused", "unanswered"}
+    assert sum(words.values()) == len(world.granted())
+    world.check_end()
 
 
 TestHostileWorld = HostileWorld.TestCase
-TestHostileWorld.settings = settings(
-    max_examples=300, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestHostileWorld.settings = settings(stateful_step_count=40, suppress_health_check=list(HealthCheck))

@@ -44,9 +44,12 @@ def test_a_range_goes_its_way_to_finished_and_its_events_count():
         (("ranges_released",), "released"),
         (("range_errored", "ranges_acknowledged"), "failed"),
         (("range_errored", "ranges_refused"), "refused"),
+        (("range_errored", "report_given_up"), "released"),
+        ((*TO_STORED, "report_given_up"), "unanswered"),
         ((*TO_STORED, "ranges_refused"), "refused"),
         (("output_produced", "output_lost", "ranges_acknowledged"), "failed"),
         (("output_produced", "outputs_packed", "archive_refused", "ranges_acknowledged"), "failed"),
+        (("output_produced", "outputs_packed", "archive_lost", "archive_refused", "ranges_acknowledged"), "failed"),
     ],
 )
 def test_events_of_a_range_that_did_not_finish_do_not_count(facts, state):
@@ -108,6 +111,30 @@ def test_ranges_whose_payload_died_run_again_those_in_its_stock_too():
     ledger.payload_gone()
     assert (ledger["r1"], ledger["r2"], ledger["r3"]) == ("granted", "produced", "granted")
     assert {r.event_range_id for r in ledger.hand_over(9)} == {"r1", "r3"}
+
+
+def test_what_an_adopted_payload_may_have_in_hand_is_handed_over_after_all_the_others():
+    ledger = ledger_with("r1", "r2", "r3", "r4")
+    ledger.hand_over(2)
+    ledger.step("ranges_sent", ["r1"])
+    ledger.adopted()
+    assert ledger["r1"] == "running"
+    assert ledger.hand_over(9) == tuple(map(event_range, ("r3", "r4", "r2")))
+
+
+def test_a_range_that_the_server_said_nothing_about_is_at_an_end_with_a_way_out():
+    ledger = ledger_with("r1", "r2", after=(*TO_STORED, "report_given_up"))
+    assert (ledger.open, ledger.waiting("unanswered"), ledger.counts()) == (0, ("r1", "r2"), {"unanswered": 2})
+    ledger.step("job_resumed", ["r2"])
+    assert (ledger.open, ledger.waiting("unanswered"), ledger.waiting("stored")) == (1, ("r1",), ("r2",))
+    ledger.step("ranges_acknowledged", ["r2"])
+    assert (ledger.open, ledger.events_finished) == (0, 10)
+
+
+@pytest.mark.parametrize("end", ["finished", "failed", "released", "refused"])
+def test_a_range_that_has_its_word_waits_for_nothing(end):
+    with pytest.raises(KeyError):
+        ledger_with("r1").waiting(end)
 
 
 def test_a_range_that_was_never_granted_is_in_no_state():

@@ -226,15 +226,82 @@ def test_ranges_that_the_server_refuses_are_refused_and_the_others_finished():
     (report,) = due(ranges)
     ranges.hear(f.RangesAcknowledged(refused=("r2",), why="not yours"), report)
     assert (ranges.ledger["r1"], ranges.ledger["r2"]) == ("finished", "refused")
-    assert [copy.lfn for copy in ranges.stageout.staged] == [pack.lfn]
+    assert list(ranges.stageout.staged) == [pack.lfn]
 
 
-def test_an_archive_of_which_every_range_was_refused_is_not_staged():
-    ranges, pack = packed("r1")
+@pytest.mark.parametrize(
+    ("answer", "counts", "again", "staged"),
+    [
+        (f.RangesAcknowledged(), {"finished": 3}, [], 1),
+        (f.RangesAcknowledged(refused=("r1", "r2", "r3")), {"refused": 3}, [], 0),
+        (f.RangesAcknowledged(doubted=("r2",)), {"stored": 1, "finished": 2}, [("r2",)], 1),
+        (f.RangesAcknowledged(unheard=("r2", "r3")), {"stored": 2, "finished": 1}, [("r2", "r3")], 1),
+        (f.RangesAcknowledged(unheard=("r1", "r2", "r3")), {"stored": 3}, [("r1", "r2", "r3")], 0),
+        (f.RangesAcknowledged(doubted=("r1",), unheard=("r2", "r3")), {"stored": 3}, [("r2", "r3"), ("r1",)], 0),
+        (
+            f.RangesAcknowledged(refused=("r1",), doubted=("r2",), unheard=("r3",)),
+            {"stored": 2, "refused": 1},
+            [("r3",), ("r2",)],
+            0,
+        ),
+        (
+            f.RangesAcknowledged(refused=("r1",), doubted=("r1", "r2"), unheard=("r1", "r2")),
+            {"stored": 1, "finished": 1, "refused": 1},
+            [("r2",)],
+            1,
+        ),
+        (f.RangesAcknowledged(refused=("r9",), doubted=("r8",), unheard=("r7",)), {"finished": 3}, [], 1),
+    ],
+    ids=["all", "refused", "doubted", "unheard", "silence", "both", "all three", "one named twice", "strangers"],
+)
+def test_what_an_answer_does_not_name_is_booked_and_the_rest_is_reported_again(answer, counts, again, staged):
+    ranges, pack = packed("r1", "r2", "r3", retry_pause_s=0)
     ranges.hear(f.OutputsPacked(size_bytes=9, adler32="0b"), pack)
     ranges.hear(f.ArchiveStored(url="x"), due(ranges)[0])
-    ranges.hear(f.RangesAcknowledged(refused=("r1",)), due(ranges)[0])
-    assert ranges.stageout.staged == []
+    ranges.hear(replace(answer, why="disturbed", at=BEGAN), due(ranges)[0])
+    assert ranges.ledger.counts() == counts
+    assert [action.report.event_range_ids for action in due(ranges)] == again
+    assert len(ranges.stageout.staged) == staged
+
+
+def test_a_range_whose_archive_is_lost_is_packed_again():
+    ranges, pack = packed("r1", "r2")
+    ranges.hear(f.OutputsPacked(size_bytes=9, adler32="0b", lost=("r2",)), pack)
+    store = next(action for action in due(ranges) if action.name == "store_archive")
+    ranges.hear(f.ArchiveLost(why="it is not there"), store)
+    assert (ranges.ledger["r1"], ranges.ledger["r2"]) == ("produced", "errored")
+    assert due(ranges) == [pack]
+    ranges.hear(f.OutputsPacked(size_bytes=9, adler32="0b", lost=("r2",)), pack)
+    assert (ranges.ledger["r1"], ranges.ledger["r2"]) == ("packed", "errored")
+
+
+def test_a_range_whose_report_was_given_up_is_reported_again_when_somebody_who_takes_the_job_up_can_do_so():
+    ranges, pack = packed("r1", report_attempts=1, retry_pause_s=0)
+    ranges.hear(f.OutputsPacked(size_bytes=9, adler32="0b"), pack)
+    ranges.hear(f.ArchiveStored(url="x"), due(ranges)[0])
+    ranges.hear(f.ReportUnanswered(why="timeout"), due(ranges)[0])
+    (note,) = due(ranges)
+    ranges.hear(note.fact, note)
+    assert (ranges.ledger["r1"], due(ranges)) == ("unanswered", [])
+    ranges.hear(f.JobResumed(settings={}), None)
+    assert (ranges.ledger["r1"], ranges.trouble) == ("unanswered", None)
+    (report,) = due(ranges)
+    assert (report.report.event_range_ids, ranges.ledger["r1"]) == (("r1",), "stored")
+
+
+def test_a_stage_out_that_failed_for_another_reason_than_silence_has_failed_for_good():
+    ranges, pack = packed("r1", stage_out_rounds=1, retry_pause_s=0)
+    ranges.hear(f.PackFailed(error_code=1098, why="full"), pack)
+    (note,) = due(ranges)
+    ranges.hear(note.fact, note)
+    ranges.hear(f.JobResumed(settings={}), None)
+    assert ranges.trouble[0] == 1098
+
+
+def test_ranges_run_on_in_a_payload_that_was_adopted():
+    ranges = ranges_with("r1")
+    ranges.hear(f.JobResumed(settings={}, adopted=True), None)
+    assert ranges.ledger["r1"] == "running"
 
 
 def test_a_lost_output_fails_its_range_alone():
@@ -279,7 +346,7 @@ def test_an_archive_that_no_storage_takes_fails_its_ranges_and_the_stage_out(tro
 
 
 @pytest.mark.parametrize("trouble", [f.ReportUnanswered(why="timeout"), f.ActionBroke(why="timeout")])
-def test_ranges_whose_report_nobody_answers_are_refused(trouble):
+def test_failed_ranges_whose_report_nobody_answers_are_released(trouble):
     ranges = ranges_with("r1", report_attempts=2, retry_pause_s=0)
     ranges.hear(f.RangeErrored(event_range_id="r1", why="ERR_ATHENAMP_PROCESS"), None)
     for _ in range(2):
@@ -288,8 +355,9 @@ def test_ranges_whose_report_nobody_answers_are_refused(trouble):
         ranges.hear(trouble, report)
     (note,) = due(ranges)
     ranges.hear(note.fact, note)
-    assert ranges.ledger["r1"] == "refused"
-    assert ranges.trouble[0] == PilotErrorCode.COMMUNICATIONFAILURE
+    assert ranges.ledger["r1"] == "released"
+    assert ranges.trouble == (PilotErrorCode.COMMUNICATIONFAILURE, note.fact.why)
+    assert due(ranges) == []
 
 
 # --- the end -----------------------------------------------------------------------------------------------------

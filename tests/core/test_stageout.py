@@ -3,7 +3,7 @@
 import pytest
 
 from esfsm.core.actions import Member, Note, PackOutputs, ReportRanges, StoreArchive
-from esfsm.core.facts import ArchiveRefused, FileCopy, OutputsPacked, RangesRefused
+from esfsm.core.facts import ArchiveRefused, FileCopy, OutputsPacked, ReportGivenUp
 from esfsm.core.stageout import DIAG_LENGTH, REPORT_SIZE, Output, StageOut, archive_name, members_of, pause_s
 from esfsm.errors import PilotErrorCode
 from esfsm.model.report import ArchiveRecord, Report
@@ -31,6 +31,20 @@ def packed(*ids: str, **settings: object) -> tuple[StageOut, str]:
     stageout.packed(pack.lfn, PACKED)
     due(stageout)
     return stageout, pack.lfn
+
+
+def stored(*ids: str, **settings: object) -> tuple[StageOut, str]:
+    """... and stored, and their first report is asked for."""
+    stageout, lfn = packed(*ids, **settings)
+    stageout.stored(lfn, "file:///out/a.tar")
+    due(stageout)
+    return stageout, lfn
+
+
+def reported(actions: list) -> dict[str, tuple[str, ...]]:
+    """The ranges of each report, by its key."""
+    assert all(isinstance(action, ReportRanges) for action in actions)
+    return {action.key: action.report.event_range_ids for action in actions}
 
 
 @pytest.mark.parametrize(
@@ -112,16 +126,17 @@ def test_what_is_packed_is_stored_what_is_stored_is_reported_and_what_is_booked_
     stageout.stored(pack.lfn, "file:///out/a.tar")
     record = ArchiveRecord(pack.lfn, 1000, "0badcafe", rse_id=1)
     assert due(stageout) == [ReportRanges(key=pack.lfn, report=Report(("r1", "r2"), archive=record))]
-    assert stageout.close(pack.lfn, booked=True).event_range_ids == ("r1", "r2")
-    assert stageout.staged == [FileCopy(pack.lfn, 1000, "0badcafe", "file:///out/a.tar")]
-    assert due(stageout) == []
+    assert stageout.staged == {}
+    stageout.booked(pack.lfn)
+    stageout.answered(pack.lfn, T, (), (), "")
+    assert stageout.staged == {pack.lfn: FileCopy(pack.lfn, 1000, "0badcafe", "file:///out/a.tar")}
+    assert (stageout.batches, due(stageout)) == ({}, [])
 
 
 def test_an_archive_that_nobody_booked_is_not_staged():
-    stageout, lfn = packed("r1")
-    stageout.stored(lfn, "file:///out/a.tar")
-    stageout.close(lfn, booked=False)
-    assert stageout.staged == []
+    stageout, lfn = stored("r1")
+    stageout.answered(lfn, T, (), (), "not yours")
+    assert stageout.staged == {}
 
 
 def test_a_range_whose_output_was_lost_is_neither_stored_nor_reported_with_the_archive():
@@ -178,9 +193,8 @@ def test_an_archive_that_cannot_be_made_is_refused_for_a_reason_even_if_nobody_g
 
 
 def test_a_report_is_repeated_after_doubled_pauses_and_given_up_at_last():
-    stageout, lfn = packed("r1", report_attempts=3)
-    stageout.stored(lfn, "file:///out/a.tar")
-    (first,) = due(stageout)
+    stageout, lfn = stored("r1", report_attempts=3)
+    first = ReportRanges(key=lfn, report=stageout.batches[lfn].report)
     now = T
     for pause in (1, 2):
         stageout.failed(lfn, now, 0, "timeout")
@@ -189,7 +203,7 @@ def test_a_report_is_repeated_after_doubled_pauses_and_given_up_at_last():
         assert due(stageout, now) == [first]
     stageout.failed(lfn, now, 0, "timeout")
     why = "no answer to 3 reports: timeout"
-    assert due(stageout, now + 4) == [Note(fact=RangesRefused(key=lfn, why=why))]
+    assert due(stageout, now + 4) == [Note(fact=ReportGivenUp(key=lfn, why=why))]
 
 
 def test_the_tries_of_one_step_do_not_count_for_the_next():
@@ -229,10 +243,10 @@ def test_ranges_that_fail_while_failures_are_reported_go_together_into_the_next_
     for event_range_id in ("r2", "r3"):
         stageout.add_failures([event_range_id], 1220, "why")
         assert due(stageout) == []
-    stageout.close("failures 1", booked=True)
-    (report,) = due(stageout)
-    assert (report.key, report.report.event_range_ids) == ("failures 2", ("r2", "r3"))
-    assert stageout.staged == []
+    stageout.booked("failures 1")
+    stageout.answered("failures 1", T, (), (), "")
+    assert reported(due(stageout)) == {"failures 2": ("r2", "r3")}
+    assert stageout.staged == {}
 
 
 def test_an_archive_under_way_does_not_hold_failures_up():
@@ -299,3 +313,125 @@ def test_an_output_that_is_announced_again_after_it_was_packed_changes_nothing()
     stageout.renew("r1", Output(("/w/new",), 30, T + 50))
     assert due(stageout, T + 1000, flush=True) == []
     assert stageout.alarm() is None
+
+
+# --- answers that book only some ranges ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("doubted", "unheard", "again"),
+    [
+        ((), ("r2", "r3"), ("r2", "r3")),
+        (("r1", "r2", "r3"), (), ("r1", "r2", "r3")),
+        (("r3",), (), ("r3",)),
+    ],
+    ids=["unheard", "all doubted", "doubted"],
+)
+def test_ranges_that_were_not_booked_are_reported_again_after_a_pause_under_the_same_key(doubted, unheard, again):
+    stageout, lfn = stored("r1", "r2", "r3")
+    stageout.answered(lfn, T, doubted, unheard, "disturbed")
+    assert stageout.batches[lfn].tries == 1
+    assert (due(stageout, T), stageout.alarm()) == ([], T + 1)
+    assert reported(due(stageout, T + 1)) == {lfn: again}
+
+
+def test_the_unheard_are_reported_again_at_once_without_the_doubted_and_these_by_themselves():
+    stageout, lfn = stored("r1", "r2", "r3", "r4")
+    stageout.answered(lfn, T, ("r1", "r4"), ("r2",), "disturbed")
+    again = due(stageout, T)
+    assert reported(again) == {lfn: ("r2",), f"{lfn} doubted r1": ("r1", "r4")}
+    assert {action.report.archive.lfn for action in again} == {lfn}
+    assert {batch.tries for batch in stageout.batches.values()} == {0}
+
+
+def test_doubts_and_silence_about_ever_fewer_ranges_come_to_an_end():
+    stageout, lfn = stored("r1", "r2", "r3")
+    stageout.answered(lfn, T, ("r1",), ("r2", "r3"), "disturbed")
+    due(stageout)
+    stageout.answered(lfn, T, ("r2",), ("r3",), "disturbed")
+    assert reported(due(stageout)) == {lfn: ("r3",), f"{lfn} doubted r2": ("r2",)}
+    for key in (lfn, f"{lfn} doubted r1", f"{lfn} doubted r2"):
+        stageout.answered(key, T, (), (), "")
+    assert stageout.batches == {}
+
+
+def test_an_archive_is_staged_once_however_many_reports_its_ranges_take():
+    stageout, lfn = stored("r1", "r2")
+    for doubted in (("r2",), ()):
+        stageout.booked(lfn)
+        stageout.answered(lfn, T, doubted, (), "disturbed")
+        due(stageout, T + 1)
+    assert list(stageout.staged) == [lfn]
+
+
+def test_doubted_failures_are_reported_again_for_the_same_reason():
+    stageout = stageout_with()
+    stageout.add_failures(["r1", "r2"], 1220, "ERR_ATHENAMP_PROCESS")
+    due(stageout)
+    stageout.answered("failures 1", T, ("r1",), ("r2",), "disturbed")
+    assert [(action.key, action.report) for action in due(stageout)] == [
+        ("failures 1", Report(("r2",), error_code=1220, error_diag="ERR_ATHENAMP_PROCESS")),
+        ("failures 1 doubted r1", Report(("r1",), error_code=1220, error_diag="ERR_ATHENAMP_PROCESS")),
+    ]
+
+
+def test_a_doubt_that_stays_is_given_up_with_what_the_server_said():
+    stageout, lfn = stored("r1", report_attempts=2, retry_pause_s=0)
+    for _ in range(2):
+        stageout.answered(lfn, T, ("r1",), (), "disturbed")
+        asked = due(stageout)
+    assert asked == [Note(fact=ReportGivenUp(key=lfn, why="no answer to 2 reports: disturbed"))]
+
+
+# --- reports that are given up, archives that are lost ------------------------------------------------------------
+
+
+def test_a_stored_archive_whose_report_is_given_up_waits_for_an_engine_that_takes_the_job_up():
+    stageout, lfn = stored("r1", report_attempts=1)
+    stageout.failed(lfn, T, 0, "timeout")
+    due(stageout, T + 1)
+    assert stageout.given_up(lfn).event_range_ids == ("r1",)
+    assert (due(stageout, T + 1000), stageout.alarm()) == ([], None)
+    stageout.resume(T + 1000)
+    assert reported(due(stageout, T + 1000)) == {lfn: ("r1",)}
+    assert stageout.batches[lfn].tries == 0
+
+
+def test_failures_whose_report_is_given_up_are_forgotten():
+    stageout = stageout_with()
+    stageout.add_failures(["r1"], 1220, "why")
+    due(stageout)
+    assert stageout.given_up("failures 1").event_range_ids == ("r1",)
+    stageout.resume(T)
+    assert (stageout.batches, due(stageout)) == ({}, [])
+
+
+def test_a_lost_archive_is_packed_again_at_once_from_the_same_members():
+    stageout = stageout_with("r1", "r2")
+    (pack,) = due(stageout, flush=True)
+    stageout.packed(pack.lfn, PACKED)
+    due(stageout)
+    stageout.lost(pack.lfn, "it is not there")
+    assert due(stageout) == [pack]
+
+
+def test_an_archive_that_is_lost_again_and_again_is_refused_after_as_many_rounds_as_a_storage_has():
+    stageout, lfn = packed("r1", stage_out_rounds=3)
+    for _ in range(2):
+        stageout.lost(lfn, "it is not there")
+        assert [action.name for action in due(stageout)] == ["pack_outputs"]
+        stageout.packed(lfn, PACKED)
+        assert [action.name for action in due(stageout)] == ["store_archive"]
+    stageout.lost(lfn, "it is not there")
+    code = PilotErrorCode.STAGEOUTFAILED
+    assert due(stageout) == [Note(fact=ArchiveRefused(lfn=lfn, error_code=code, why="it is not there"))]
+
+
+def test_a_loss_does_not_count_for_the_storages():
+    stageout, lfn = packed("r1", stage_out_rounds=2, retry_pause_s=0)
+    stageout.lost(lfn, "it is not there")
+    due(stageout)
+    stageout.packed(lfn, PACKED)
+    due(stageout)
+    stageout.failed(lfn, T, 1137, "down")
+    assert [action.name for action in due(stageout)] == ["store_archive"]

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from esfsm.core import facts as f
-from esfsm.core.actions import Action, gist
+from esfsm.core.actions import Action
 from esfsm.core.engine import Engine
 from esfsm.core.workflow import Workflow
 from esfsm.model.event_range import EventRange
@@ -77,9 +77,10 @@ class Teller:
         """A fact as it is, so many seconds later."""
         self.now += after_s
         fact = replace(fact, at=self.now)
-        actions = self.engine.receive(fact)
+        decision = self.engine.decide(fact)
+        actions = decision.actions
         self.facts.append(fact)
-        self.decisions.append(tuple(gist(action) for action in actions))
+        self.decisions.append(decision.told())
         self.report = next((action.report for action in actions if action.name == "report_job"), self.report)
         return actions
 
@@ -162,8 +163,8 @@ class Teller:
                 self.answer(name, GOOD_ANSWERS[name])
         return self
 
-    def resumed(self, **settings: object) -> "Teller":
-        """A new engine that was told the same facts, and takes the job up."""
+    def resumed(self, adopted: bool = False, **settings: object) -> "Teller":
+        """A new engine that was told the same facts, and takes the job up, or the payload too (`adopted`)."""
         other = Teller(self.workflow, **self.settings.model_dump(exclude_unset=True))
         for fact in self.facts:
             other.now = fact.at
@@ -171,7 +172,7 @@ class Teller:
         assert other.decisions == self.decisions
         assert other.engine.outstanding() == self.engine.outstanding()
         told = Settings(**{**self.settings.model_dump(exclude_unset=True), **settings})
-        other.tell(f.JobResumed(settings=told.model_dump(mode="json")), after_s=60.0)
+        other.tell(f.JobResumed(settings=told.model_dump(mode="json"), adopted=adopted), after_s=60.0)
         return other
 
 

@@ -1,4 +1,4 @@
-"""The journal: what is written is what is read, whatever happens to its end; nothing else is ever believed."""
+"""The journal: what is written is what is read; it belongs to one job, and to one engine at a time."""
 
 import json
 import os
@@ -8,47 +8,26 @@ import sys
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shell.disks import room_for
+from shell.disks import FileInMemory
+from shell.journals import FEW, FORMAT_1, HEADER, changed, entries, gone_on, told, written
 
-from esfsm.core.actions import RequestRanges, SetAlarm
-from esfsm.core.facts import (
-    FACTS,
-    Fact,
-    JobClassified,
-    JobReported,
-    MergeIncomplete,
-    OutputProduced,
-    PayloadStarted,
-    RangesExhausted,
-    RangesGranted,
-)
-from esfsm.errors import JournalError, UnusableJournal
-from esfsm.journal import Header, Journal, read
+from esfsm.core.facts import FACTS, Fact, JobReported, MergeIncomplete, PayloadStarted, RangesGranted
+from esfsm.errors import UnusableJournal
+from esfsm.journal.formats import FORMAT
+from esfsm.journal.reader import read, read_header
+from esfsm.journal.writer import Journal
 from esfsm.model.event_range import EventRange
 from esfsm.model.settings import Settings
-
-HEADER = Header(7000000123, "one", "eventservice", "1a2b-3c4d", {"PandaID": 7000000123}, Settings(cores=2))
-FEW = (JobClassified(answers=1, kind="eventservice", why="eventService is set"), RangesExhausted(answers=2))
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "journal.jsonl"
-
-
-def written(path: Path, *groups: tuple[Fact, ...], header: Header = HEADER) -> list[Fact]:
-    with Journal.open(path, header) as journal:
-        return [entry.fact for number, group in enumerate(groups) for entry in journal.append(group, 1.5 + number)]
-
-
-def told(path: Path) -> list[Fact]:
-    return [entry.fact for entry in read(path)[1]]
 
 
 # --- facts ------------------------------------------------------------------------------------------------------
@@ -82,16 +61,16 @@ def facts(kind: type[Fact]) -> st.SearchStrategy[Fact]:
 @given(data=st.data())
 @settings(max_examples=20, deadline=None)
 def test_every_fact_is_read_as_it_was_written(kind: type[Fact], data: st.DataObject) -> None:
-    fact = data.draw(facts(kind))
-    with TemporaryDirectory() as directory:
-        path = Path(directory, "journal.jsonl")
-        assert written(path, (fact,)) == told(path) == [replace(fact, at=1.5)]
+    file, fact = FileInMemory(), data.draw(facts(kind))
+    (entry,) = gone_on(file)[0].append([fact], 1.5)
+    assert gone_on(FileInMemory(file.content))[1] == [entry]
+    assert entry.fact == replace(fact, at=1.5)
 
 
 @pytest.mark.parametrize("kind", FACTS.values(), ids=list(FACTS))
 def test_no_field_of_a_fact_has_a_name_that_the_journal_needs(kind: type[Fact]) -> None:
     own = {field.name for field in fields(kind)} - {field.name for field in fields(Fact)}
-    assert not own & {"nr", "fact", "crc", "decided", "then", "name"}
+    assert not own & {"nr", "fact", "crc", "decided", "synced", "then", "name"}
     assert {"at", "answers"} <= {field.name for field in fields(kind)}
 
 
@@ -119,7 +98,7 @@ def test_facts_are_numbered_through_all_groups_and_lives(path: Path) -> None:
     with Journal.open(path, HEADER) as journal:
         assert [entry.number for entry in journal.take_entries()] == [1, 2, 3, 4]
         assert [entry.number for entry in journal.append(FEW, 9.0)] == [5, 6]
-    assert [(entry.number, entry.fact.at) for entry in read(path)[1]][3:] == [(4, 2.5), (5, 9.0), (6, 9.0)]
+    assert [(entry.number, entry.fact.at) for entry in entries(path)][3:] == [(4, 2.5), (5, 9.0), (6, 9.0)]
 
 
 def test_a_job_that_is_taken_up_again_keeps_the_name_of_its_run(path: Path) -> None:
@@ -132,89 +111,70 @@ def test_a_job_of_which_no_fact_is_written_begins_anew(path: Path) -> None:
     written(path)
     header = HEADER._replace(run="two", settings=Settings(cores=8))
     written(path, header=header)
-    assert read(path) == (header, [])
+    assert (read_header(path), entries(path)) == (header, [])
 
 
-def test_what_was_decided_stands_behind_its_facts(path: Path) -> None:
+# --- what facts led to ------------------------------------------------------------------------------------------
+
+
+def test_what_facts_led_to_stands_behind_them_and_what_led_to_nothing_is_left_out(path: Path) -> None:
     with Journal.open(path, HEADER) as journal:
-        journal.append((*FEW, *FEW), 1.0)
-        journal.decided(3, {1: [RequestRanges(number=3, n=5), SetAlarm(number=4, when=2.5)], 2: [], 3: []})
-    assert [entry.then for entry in read(path)[1]] == [("request_ranges 3: 5 by 0", "set_alarm 4: 2.5"), (), (), None]
+        journal.append((*FEW, FEW[0]), 1.0)
+        journal.decided({1: ("-> classified", "select_executor 2"), 2: (), 3: ()})
+        journal.append(FEW, 2.0)
+    assert [entry.then for entry in entries(path)] == [("-> classified", "select_executor 2"), (), (), None, None]
+    assert json.loads(path.read_bytes().splitlines()[4])["then"] == {"1": ["-> classified", "select_executor 2"]}
 
 
-# --- the end of the file ----------------------------------------------------------------------------------------
-
-
-def test_a_last_line_that_is_torn_at_any_byte_is_cut_off_and_the_rest_is_kept(path: Path) -> None:
-    written(path, FEW, FEW)
-    content = path.read_bytes()
-    last = content.rindex(b"\n", 0, -1) + 1
-    for size in range(last, len(content)):
-        path.write_bytes(content[:size])
-        assert len(read(path)[1]) == 3
-        with Journal.open(path, HEADER) as journal:
-            assert len(list(journal.take_entries())) == 3
-        assert path.read_bytes() == content[:last]
-
-
-def test_a_first_line_that_is_torn_at_any_byte_is_written_again(path: Path) -> None:
-    written(path)
-    content = path.read_bytes()
-    for size in range(len(content)):
-        path.write_bytes(content[:size])
-        with Journal.open(path, HEADER) as journal:
-            assert not list(journal.take_entries())
-        assert path.read_bytes() == content
-
-
-def test_a_last_line_that_a_disk_filled_with_zeros_is_cut_off(path: Path) -> None:
-    written(path, FEW)
-    with path.open("ab") as file:
-        file.write(bytes(300))
-    assert len(told(path)) == 2
-
-
-@pytest.mark.parametrize("line", [1, 2, 3, 4])
-def test_damage_before_the_last_line_is_refused_with_its_line_and_what_to_do(path: Path, line: int) -> None:
-    written(path, FEW, FEW)
-    lines = path.read_bytes().splitlines(keepends=True)
-    lines[line - 1] = lines[line - 1].replace(b":", b";", 2).replace(b";", b":", 1)
-    damaged = b"".join(lines)
-    path.write_bytes(damaged)
-    for use in (lambda: read(path), lambda: Journal.open(path, HEADER)):
-        with pytest.raises(
-            UnusableJournal, match=f"line {line} is damaged; restore it or choose another work directory"
-        ):
-            use()
-    assert path.read_bytes() == damaged
-
-
-def test_damage_is_refused_even_where_only_a_torn_line_follows(path: Path) -> None:
-    written(path, FEW)
-    lines = path.read_bytes().splitlines(keepends=True)
-    damaged = lines[0] + lines[1].replace(b"eventService", b"eventservice") + lines[2][:-5]
-    path.write_bytes(damaged)
-    with pytest.raises(UnusableJournal, match="line 2 is damaged"):
-        Journal.open(path, HEADER)
-    assert path.read_bytes() == damaged
-
-
-def test_a_line_that_is_missing_is_noticed(path: Path) -> None:
-    written(path, FEW, FEW)
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:2] + lines[3:]))
-    with pytest.raises(UnusableJournal, match="fact 3 stands where 2 should"):
-        read(path)
-
-
-def test_a_fact_that_is_missing_before_what_was_decided_because_of_it_is_noticed(path: Path) -> None:
-    with Journal.open(path, HEADER) as journal:
+def test_a_decision_says_what_was_surely_on_the_disk_before_it() -> None:
+    file = FileInMemory()
+    journal, _ = gone_on(file)
+    for sync in (False, True, False):
         journal.append(FEW, 1.0)
-        journal.decided(2, {2: [RequestRanges(number=3, n=5)]})
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:2] + lines[3:]))
-    with pytest.raises(UnusableJournal, match="fact 2 is missing; restore it or choose another work directory"):
-        read(path)
+        journal.decided({})
+        if sync:
+            journal.sync()
+    decided = [json.loads(line) for line in file.content.splitlines() if b'"decided"' in line]
+    assert [(line["decided"], line["synced"]) for line in decided] == [(2, 0), (4, 0), (6, 4)]
+
+
+def test_what_was_there_when_it_was_opened_is_surely_on_the_disk_once_it_is_taken() -> None:
+    file = FileInMemory()
+    gone_on(file)[0].append(FEW, 1.0)
+    journal, past = gone_on(file)
+    assert (len(past), file.unsynced_bytes) == (2, 0)
+    journal.append(FEW, 2.0)
+    journal.decided({})
+    assert json.loads(file.content.splitlines()[-1])["synced"] == 2
+
+
+# --- older formats ----------------------------------------------------------------------------------------------
+
+
+def test_an_older_format_is_read_in_the_words_of_today() -> None:
+    header, past = read(FORMAT_1)
+    assert (header.format, header.panda_id, header.settings.report_attempts) == (1, 7000000123, 2)
+    told = {entry.number: entry for entry in past}
+    assert (len(told), told[1].then) == (21, ("select_executor 2",))
+    assert told[18].then == ("note 15: report_given_up",)
+    assert told[19].fact.name == "report_given_up"
+
+
+def test_an_older_format_is_not_gone_on_with(path: Path) -> None:
+    path.write_bytes(FORMAT_1.read_bytes())
+    for header in (read_header(path), None):
+        with pytest.raises(UnusableJournal, match="it has format 1: finish it with the version that began it"):
+            Journal.open(path, header)
+    assert path.read_bytes() == FORMAT_1.read_bytes()
+
+
+@pytest.mark.parametrize("version", [0, FORMAT + 1])
+def test_a_format_that_nobody_knows_is_refused_by_its_number(path: Path, version: int) -> None:
+    written(path, FEW)
+    changed(path, b'"esfsm_journal":2', b'"esfsm_journal":%d' % version)
+    for use in (read, Journal.open):
+        with pytest.raises(UnusableJournal, match=f"format {version} is not known to this version, which reads 1 to 2"):
+            use(path)
 
 
 # --- whose journal it is ----------------------------------------------------------------------------------------
@@ -236,31 +196,49 @@ def test_the_journal_of_another_job_or_table_is_refused(path: Path, other: Mappi
     assert path.read_bytes() == content
 
 
-def test_another_format_is_refused_by_its_number(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr("esfsm.journal.FORMAT", 2)
-        written(path, FEW)
-    with pytest.raises(UnusableJournal, match="format 2 is not known to this version, which reads 1"):
-        read(path)
-
-
-def test_a_fact_that_this_version_does_not_know_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_journal_is_gone_on_with_as_whose_it_is_where_nobody_says_whose(path: Path) -> None:
     written(path, FEW)
-    monkeypatch.delitem(FACTS, "ranges_exhausted")
-    with pytest.raises(UnusableJournal, match="fact 2 is ranges_exhausted, which this version does not know"):
-        read(path)
+    with Journal.open(path) as journal:
+        assert journal.header == HEADER
+        assert len(list(journal.take_entries())) == 2
+        journal.append(FEW, 9.0)
+    assert len(told(path)) == 4
+
+
+def test_a_journal_that_was_begun_and_holds_no_fact_can_be_gone_on_with(path: Path) -> None:
+    written(path)
+    with Journal.open(path) as journal:
+        assert list(journal.take_entries()) == []
+        journal.append(FEW, 9.0)
+    assert len(told(path)) == 2
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_where_there_is_no_journal_none_can_be_gone_on_with(path: Path, there: bool) -> None:
+    if there:
+        path.touch()
+    with pytest.raises(UnusableJournal, match="there is no journal to go on with"):
+        Journal.open(path)
+    assert path.exists() is there
+
+
+def test_a_fact_that_this_version_does_not_know_is_refused(path: Path) -> None:
+    written(path, FEW)
+    changed(path, b"ranges_exhausted", b"ranges_moved")
+    with pytest.raises(UnusableJournal, match="fact 2 is ranges_moved, which this version does not know"):
+        entries(path)
 
 
 def test_a_fact_with_a_content_that_it_cannot_have_is_refused(path: Path) -> None:
     written(path, (PayloadStarted(pid="no number", started=1),))  # type: ignore[arg-type]
     with pytest.raises(UnusableJournal, match=r"fact 1 \(payload_started\): .*pid"):
-        read(path)
+        entries(path)
 
 
 @pytest.mark.parametrize("content", [b"hello", b"hello\nworld\n", b"\x89PNG\r\n\x1a\n\0\0\0\r", b'{"a": 1}\n', b"\n\n"])
 def test_a_file_that_is_no_journal_is_refused_and_not_touched(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    for use in (lambda: read(path), lambda: Journal.open(path, HEADER)):
+    for use in (lambda: entries(path), lambda: Journal.open(path, HEADER)):
         with pytest.raises(UnusableJournal, match="this is no journal"):
             use()
     assert path.read_bytes() == content
@@ -268,13 +246,14 @@ def test_a_file_that_is_no_journal_is_refused_and_not_touched(path: Path, conten
 
 def test_an_empty_file_is_begun_but_tells_nothing(path: Path) -> None:
     path.touch()
-    with pytest.raises(UnusableJournal, match="it is empty"):
-        read(path)
+    for use in (read, read_header):
+        with pytest.raises(UnusableJournal, match="it is empty"):
+            use(path)
     written(path, FEW)
     assert len(told(path)) == 2
 
 
-@pytest.mark.parametrize("use", [read, lambda path: Journal.open(path, HEADER)])
+@pytest.mark.parametrize("use", [read, read_header, lambda path: Journal.open(path, HEADER)])
 def test_a_place_that_holds_no_file_is_refused(tmp_path: Path, use: Any) -> None:
     with pytest.raises(UnusableJournal, match="directory"):
         use(tmp_path)
@@ -289,10 +268,16 @@ def test_a_place_that_is_no_regular_file_is_refused(tmp_path: Path, place: str) 
         Journal.open(tmp_path / place, HEADER)
 
 
+def test_a_fifo_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(UnusableJournal, match="it is no regular file"):
+        read(tmp_path / "fifo")
+
+
 def test_settings_that_this_version_does_not_take_are_refused(path: Path) -> None:
     written(path, FEW, header=HEADER._replace(settings=Settings.model_construct(cores=0)))
     with pytest.raises(UnusableJournal, match="its first line is of another version; finish it with that one"):
-        read(path)
+        entries(path)
 
 
 def test_what_was_there_is_told_once(path: Path) -> None:
@@ -306,6 +291,7 @@ def test_what_was_there_is_told_once(path: Path) -> None:
 
 def test_a_second_engine_is_refused_until_the_first_lets_go(path: Path) -> None:
     with Journal.open(path, HEADER) as journal:
+        assert list(journal.take_entries()) == []
         journal.append(FEW, 1.0)
         with pytest.raises(UnusableJournal, match="another engine is running this job"):
             Journal.open(path, HEADER)
@@ -314,11 +300,18 @@ def test_a_second_engine_is_refused_until_the_first_lets_go(path: Path) -> None:
         assert len(list(journal.take_entries())) == 2
 
 
+def test_a_journal_that_is_refused_is_let_go_of(path: Path) -> None:
+    written(path, FEW)
+    with pytest.raises(UnusableJournal, match="it is of job"):
+        Journal.open(path, HEADER._replace(panda_id=7))
+    Journal.open(path, HEADER).close()
+
+
 def test_the_lock_of_an_engine_that_was_killed_is_gone(path: Path) -> None:
     holder = (
-        "import sys\nfrom pathlib import Path\nfrom esfsm.journal import Header, Journal\n"
-        "from esfsm.model.settings import Settings\n"
-        f"header = Header(*{tuple(HEADER[:-1])!r}, Settings())\n"
+        "import sys\nfrom pathlib import Path\nfrom esfsm.journal.formats import Header\n"
+        "from esfsm.journal.writer import Journal\nfrom esfsm.model.settings import Settings\n"
+        f"header = Header(*{tuple(HEADER[:5])!r}, Settings())\n"
         f"journal = Journal.open(Path({str(path)!r}), header)\nprint('locked', flush=True)\n"
         "sys.stdin.read()\n"
     )
@@ -330,56 +323,3 @@ def test_the_lock_of_an_engine_that_was_killed_is_gone(path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait()
         Journal.open(path, HEADER).close()
-
-
-# --- disks ------------------------------------------------------------------------------------------------------
-
-
-def test_a_full_disk_ends_the_engine_and_spares_what_was_written(path: Path) -> None:
-    written(path, FEW)
-    with (
-        room_for(path.stat().st_size + 100),
-        pytest.raises(JournalError, match=r"File too large; run the same command again to go on"),
-        Journal.open(path, HEADER) as journal,
-    ):
-        journal.append(FEW, 5.0)
-    assert told(path)[:2] == [replace(fact, at=1.5) for fact in FEW]
-    assert len(written(path, FEW)) == 2
-
-
-@pytest.mark.parametrize("what", ["write", "fdatasync"])
-def test_a_disk_that_fails_ends_the_engine_and_lets_go_of_the_lock(
-    path: Path, what: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(*_: object) -> None:
-        raise OSError(5, "Input/output error")
-
-    journal = Journal.open(path, HEADER)
-    with monkeypatch.context() as patched:
-        patched.setattr(os, what, fails)
-        with pytest.raises(JournalError, match="Input/output error"), journal:
-            journal.append(FEW, 1.0)
-    Journal.open(path, HEADER).close()
-
-
-def test_a_journal_is_synced_only_where_something_was_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[int] = []
-    monkeypatch.setattr(os, "fdatasync", synced.append)
-    with Journal.open(path, HEADER) as journal:
-        assert len(synced) == 1, "a journal that is begun lasts"
-        journal.sync()
-        assert len(synced) == 1
-        journal.append(FEW, 1.0)
-        journal.append((), 1.0)
-        assert len(synced) == 1
-        journal.sync()
-        journal.sync()
-    assert len(synced) == 2
-
-
-def test_what_the_kernel_takes_only_in_pieces_is_written_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda descriptor, view: write(descriptor, view[:7]))
-    fact = OutputProduced(event_range_id="1-2-3-4-5", paths=("a", "b"), size_bytes=10**12)
-    written(path, (fact,))
-    assert told(path) == [replace(fact, at=1.5)]

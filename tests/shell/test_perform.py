@@ -1,36 +1,51 @@
 """Each action is done by one adapter and answered by one fact; nothing that goes wrong is lost on the way."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from loguru import logger
-from shell.jobs import es_job, installed, plain_job, write_inputs
+from shell.jobs import QuickExecutor, es_job, installed, plain_job, write_inputs
 
+from esfsm.adapters.executors.generic import GenericExecutor
 from esfsm.core import actions as a
 from esfsm.core import facts as f
-from esfsm.errors import ChannelError, PilotErrorCode, UnknownName, WireError
+from esfsm.equipment import Equipment
+from esfsm.errors import ChannelError, PilotErrorCode, WireError
 from esfsm.inbox import Clock, Inbox
 from esfsm.model.event_range import EventRange
 from esfsm.model.job import Job
 from esfsm.model.report import Answer, Grant, JobReport, Report
 from esfsm.model.settings import Settings
-from esfsm.perform import Performer
-from esfsm.ports import Hooks, Payload, ProcessIdentity
+from esfsm.perform import Performer, Pools
+from esfsm.ports import Communicator, Executor, Hooks, Payload, ProcessIdentity
 
 RANGE = EventRange.model_validate({"eventRangeID": "1-2-3-4-5", "startEvent": 1, "lastEvent": 2})
 REPORT = Report(("1-2-3-4-5",), error_code=1220, error_diag="it failed")
-STORE = a.StoreArchive(number=9, lfn="one.tar", size_bytes=1, adler32="00000001")
+STORE = a.StoreArchive(number=9, lfn="one.tar", size_bytes=0, adler32="00000001")
+"""Of an empty file."""
 
 
 class House:
     """A performer of one job and what it tells."""
 
-    def __init__(self, job: dict[str, object], workdir: Path, **settings: object) -> None:
+    def __init__(self, job: dict[str, object], workdir: Path, pools: Pools | None = None, **settings: object) -> None:
         self.inbox = Inbox(Clock())
         given, said_by = Settings.layered({"transformations": workdir, "input_url": str(workdir), **settings})
-        self.performer = Performer(Job.read(job), workdir, given, said_by, "run", self.inbox)
+        self.equipment = Equipment(Job.read(job), workdir, given, said_by, "run")
+        self.performer = Performer(self.equipment, self.inbox, pools)
+
+    def runs_by(self, executor: Executor) -> "House":
+        """Payloads are run by this executor."""
+        self.equipment.executor = executor
+        return self
+
+    def hears_from(self, server: Communicator) -> "House":
+        """This server hands ranges out and books them."""
+        self.equipment._opened = server
+        return self
 
     def tells(self, action: a.Action) -> f.Fact:
         self.performer.start(action)
@@ -75,6 +90,9 @@ class Server:
     def update_job(self, report: JobReport) -> str | None:
         return self._answered(report)
 
+    def booked(self) -> None:
+        """It keeps no books."""
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -95,20 +113,41 @@ class Told:
         return True
 
 
-class HastyExecutor:
-    """While it starts a payload, things are said to that payload already."""
+class Adopter:
+    """An executor whose payloads end as soon as they are started, and which can adopt."""
 
-    def __init__(self, house: House, said: Sequence[a.Action] = ()) -> None:
-        self._house, self._said, self.payload = house, said, Told()
+    hooks: Hooks
+
+    def __init__(self) -> None:
+        self.payload, self.started, self.asked = Told(), 0, []
 
     def start(self, payload: Payload, hooks: Hooks, *, event_service: bool) -> Told:
-        for action in self._said:
-            self._house.performer.start(action)
+        self.started += 1
         hooks.payload_ended(0, 0, "")
+        return self.payload
+
+    def adopt(
+        self, identity: ProcessIdentity, channel: str, payload: Payload, hooks: Hooks, in_hand: Collection[str]
+    ) -> Told:
+        self.asked.append((identity, channel, payload, tuple(in_hand)))
+        self.hooks = hooks
         return self.payload
 
     def end_orphan(self, mark: str) -> bool:
         return False
+
+
+class HastyExecutor(Adopter):
+    """While it starts a payload, things are said to that payload already."""
+
+    def __init__(self, house: House, said: Sequence[a.Action]) -> None:
+        super().__init__()
+        self._house, self._said = house, said
+
+    def start(self, payload: Payload, hooks: Hooks, *, event_service: bool) -> Told:
+        for action in self._said:
+            self._house.performer.start(action)
+        return super().start(payload, hooks, event_service=event_service)
 
 
 # --- trouble ----------------------------------------------------------------------------------------------------
@@ -134,6 +173,7 @@ def logged() -> Iterator[list[str]]:
 def test_what_nobody_foresaw_breaks_the_action_with_its_text_and_is_logged(
     build: Build, tmp_path: Path, logged: list[str]
 ) -> None:
+    (tmp_path / "one.tar").touch()
     with installed(tmp_path / "site", {"esfsm.storage:strange": "strange:Strange"}, {"strange.py": STRANGE}):
         fact = build(output_url="strange://there").tells(STORE)
     why = "LookupError: the tape robot is lost"
@@ -144,7 +184,10 @@ def test_what_nobody_foresaw_breaks_the_action_with_its_text_and_is_logged(
     assert why in line
 
 
-def test_what_is_ours_breaks_the_action_with_its_own_code_and_sentence(build: Build, logged: list[str]) -> None:
+def test_what_is_ours_breaks_the_action_with_its_own_code_and_sentence(
+    build: Build, tmp_path: Path, logged: list[str]
+) -> None:
+    (tmp_path / "one.tar").touch()
     fact = build(output_url="gopher://there").tells(STORE)
     assert isinstance(fact, f.ActionBroke)
     assert (fact.answers, fact.error_code) == (9, PilotErrorCode.INTERNALPILOTPROBLEM)
@@ -160,7 +203,7 @@ def test_what_is_ours_breaks_the_action_with_its_own_code_and_sentence(build: Bu
         (es_job(), {"executor_type": "gone"}, a.SelectExecutor(), f.ExecutorUnavailable, "no executor type 'gone'"),
         (plain_job(inFiles="gone"), {}, a.StageIn(), f.StageInFailed, "there is no file"),
         (plain_job(), {}, a.StageOut(), f.StageOutFailed, "out.txt"),
-        (plain_job(), {}, STORE, f.StoreFailed, "one.tar"),
+        (plain_job(), {}, STORE, f.ArchiveLost, "one.tar"),
         (plain_job(), {}, a.RunPayload(), f.PayloadFailed, "the transformation 'transform.py' is neither in"),
     ],
 )
@@ -181,9 +224,7 @@ def test_trouble_that_was_to_be_expected_is_the_fact_that_says_so(
     ],
 )
 def test_a_server_that_cannot_be_believed_is_a_fact(build: Build, action: a.Action, fact: f.Fact) -> None:
-    house = build(es_job())
-    house.performer._communicator = Server(WireError("504"))
-    assert house.tells(action) == fact
+    assert build(es_job()).hears_from(Server(WireError("504"))).tells(action) == fact
 
 
 def test_a_transformation_that_cannot_be_executed_is_a_payload_that_failed(build: Build, tmp_path: Path) -> None:
@@ -208,17 +249,26 @@ def test_a_transformation_that_cannot_be_executed_is_a_payload_that_failed(build
     ],
 )
 def test_only_a_server_that_is_sure_ends_the_supply(build: Build, grant: Grant, fact: f.Fact) -> None:
-    house = build(es_job())
-    server = house.performer._communicator = Server(grant)
+    house = build(es_job()).hears_from(server := Server(grant))
     assert house.tells(a.RequestRanges(n=5, number=0)) == fact
     assert server.asked == [(5, "run.0")], "a request bears the name of the run and of the action"
 
 
-def test_ranges_that_the_server_refuses_are_named(build: Build) -> None:
-    house = build(es_job())
-    house.performer._communicator = Server(Answer((), ("1-2-3-4-5",), "taken back"))
-    fact = house.tells(a.ReportRanges(number=3, key="k", report=REPORT))
-    assert fact == f.RangesAcknowledged(answers=3, refused=("1-2-3-4-5",), why="taken back")
+@pytest.mark.parametrize(
+    ("answer", "fact"),
+    [
+        (Answer(("r1", "r2", "r3")), f.RangesAcknowledged()),
+        (Answer(("r1",), ("r2",), ("r3",), "hm"), f.RangesAcknowledged(refused=("r2",), doubted=("r3",), why="hm")),
+        (Answer(("r2",), why="hm"), f.RangesAcknowledged(unheard=("r1", "r3"), why="hm")),
+        (Answer(), f.RangesAcknowledged(unheard=("r1", "r2", "r3"))),
+        (Answer(("r1", "r9"), doubted=("r3",)), f.RangesAcknowledged(doubted=("r3",), unheard=("r2",))),
+    ],
+    ids=["accepted", "refused and doubted", "silence about some", "silence", "a stranger"],
+)
+def test_ranges_that_the_server_did_not_book_are_named(build: Build, answer: Answer, fact: f.Fact) -> None:
+    report = Report(("r1", "r2", "r3"), error_code=1220, error_diag="it failed")
+    house = build(es_job()).hears_from(Server(answer))
+    assert house.tells(a.ReportRanges(number=3, key="k", report=report)) == replace(fact, answers=3)
 
 
 def test_a_job_without_event_ranges_is_no_business_of_the_local_broker(build: Build, tmp_path: Path) -> None:
@@ -233,72 +283,113 @@ def test_what_is_said_to_a_payload_that_is_just_being_started_reaches_it(build: 
     write_inputs(tmp_path)
     house = build(es_job())
     said = (a.StockRanges(event_ranges=(RANGE,)), a.Stop(target=4, grace_s=7.0), a.Stop(target=5, grace_s=9.0))
-    executor = house.performer._executor = HastyExecutor(house, said)
-    house.performer._communicator = Server(None)
+    executor = HastyExecutor(house, said)
+    house.runs_by(executor).hears_from(Server(None))
     assert house.tells(a.RunEsPayload(number=4)) == f.PayloadFinished(answers=4)
     house.performer.close()
     assert executor.payload.said == [("stock", RANGE, False), ("stop", 7.0), ("stop", 0.0)]
 
 
-def test_an_output_that_is_announced_is_named_from_the_work_directory(build: Build, tmp_path: Path) -> None:
-    (tmp_path / "HITS").write_bytes(b"abc")
-    hooks = hooks_of(build(es_job()), tmp_path)
-    hooks.output_produced("1-2-3-4-5", [str(tmp_path / "HITS"), "HITS"], 1.5, 2.5)
-    (fact,) = hooks._inbox.take()
-    assert fact == f.OutputProduced(
-        answers=4,
-        event_range_id="1-2-3-4-5",
-        paths=("HITS", "HITS"),
-        stamps=((tmp_path / "HITS").stat().st_mtime_ns,) * 2,
-        size_bytes=6,
-        cpu_s=1.5,
-        wall_s=2.5,
-    )
+# --- adoption ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["gone", "/gone", "a\0b", "x" * 300])
-def test_an_output_that_is_announced_and_not_there_is_a_failed_range(build: Build, tmp_path: Path, path: str) -> None:
-    hooks = hooks_of(build(es_job()), tmp_path)
-    hooks.output_produced("1-2-3-4-5", [path], 1.5, 2.5)
-    (fact,) = hooks._inbox.take()
-    assert isinstance(fact, f.RangeErrored)
-    assert (fact.event_range_id, fact.error_code) == ("1-2-3-4-5", PilotErrorCode.MISSINGOUTPUTFILE)
+STARTED = f.PayloadStarted(answers=4, pid=17, started=42, channel="EventService_x")
 
 
-@pytest.mark.parametrize(
-    ("ended", "fact"),
-    [
-        ((0, 0, ""), f.PayloadFinished(answers=4)),
-        ((65, 1305, "it failed"), f.PayloadFailed(answers=4, exit_code=65, error_code=1305, why="it failed")),
-        ((0, 1150, "looping"), f.PayloadFailed(answers=4, exit_code=0, error_code=1150, why="looping")),
-    ],
-)
-def test_a_payload_has_failed_when_its_error_code_says_so(
-    build: Build, tmp_path: Path, ended: tuple[int, int, str], fact: f.Fact
+@pytest.fixture
+def adopting(build: Build, tmp_path: Path) -> tuple[House, Adopter]:
+    """A performer that has adopted the payload of action 4."""
+    write_inputs(tmp_path)
+    house, adopter = build(es_job()), Adopter()
+    house.runs_by(adopter).hears_from(Server(None))
+    assert house.performer.adopt(STARTED, ("r1",))
+    return house, adopter
+
+
+def test_a_payload_is_adopted_by_its_identity_its_channel_and_the_mark_of_the_run(
+    adopting: tuple[House, Adopter],
 ) -> None:
-    hooks = hooks_of(build(es_job()), tmp_path)
-    hooks.payload_ended(*ended)
-    assert hooks._inbox.take() == [fact]
+    _, adopter = adopting
+    ((identity, channel, payload, in_hand),) = adopter.asked
+    assert (identity, channel, payload.mark) == (ProcessIdentity(17, 42), "EventService_x", "run")
+    assert in_hand == ("r1",)
 
 
-def hooks_of(house: House, workdir: Path) -> Any:
-    """The hooks that a payload of this performer has."""
-    write_inputs(workdir)
-    executor = house.performer._executor = HooksKeeper()
-    house.performer._communicator = Server(None)
-    house.tells(a.RunEsPayload(number=4))
-    return executor.hooks
+def test_a_payload_that_was_adopted_is_not_begun_again(adopting: tuple[House, Adopter]) -> None:
+    house, adopter = adopting
+    house.performer.start(a.RunEsPayload(number=4))
+    house.performer.close()
+    assert adopter.started == 0
 
 
-class HooksKeeper:
-    """An executor whose payload is the test."""
+def test_what_is_said_to_an_adopted_payload_reaches_it(adopting: tuple[House, Adopter]) -> None:
+    house, adopter = adopting
+    house.performer.start(a.RunEsPayload(number=4))
+    house.performer.start(a.StockRanges(event_ranges=(RANGE,)))
+    house.performer.start(a.Stop(target=4, grace_s=7.0))
+    house.performer.start(a.Stop(target=5, grace_s=9.0))
+    assert adopter.payload.said == [("stock", RANGE, False), ("stop", 7.0)]
 
-    hooks: Hooks
 
-    def start(self, payload: Payload, hooks: Hooks, *, event_service: bool) -> Told:
-        self.hooks = hooks
-        hooks.payload_started(ProcessIdentity(1, 2))
-        return Told()
+def test_what_an_adopted_payload_says_answers_the_action_that_began_it(adopting: tuple[House, Adopter]) -> None:
+    house, adopter = adopting
+    adopter.hooks.payload_gone()
+    assert house.inbox.take() == [f.PayloadGone(answers=4)]
+
+
+def test_a_payload_is_begun_again_when_the_adopted_one_is_lost(adopting: tuple[House, Adopter]) -> None:
+    house, adopter = adopting
+    house.performer.start(a.RunEsPayload(number=4))
+    assert house.tells(a.RunEsPayload(number=4)) == f.PayloadFinished(answers=4)
+    assert adopter.started == 1
+
+
+@pytest.mark.parametrize("why", ["the executor cannot", "the executor is not here", "the payload is not here"])
+def test_a_payload_that_cannot_be_adopted_is_begun_like_any_other(build: Build, tmp_path: Path, why: str) -> None:
+    if why != "the payload is not here":
+        write_inputs(tmp_path)
+    house = build(es_job(), executor_type="gone" if why == "the executor is not here" else "generic")
+    if why == "the executor cannot":
+        house.runs_by(QuickExecutor(Settings(), print))  # type: ignore[arg-type]
+    assert not house.performer.adopt(STARTED, ("r1",))
+    house.runs_by(adopter := Adopter()).hears_from(Server(None))
+    write_inputs(tmp_path)
+    assert house.tells(a.RunEsPayload(number=4)) == f.PayloadFinished(answers=4)
+    assert adopter.started == 1
+
+
+# --- threads ----------------------------------------------------------------------------------------------------
+
+
+class AtOnce:
+    """No threads: what is submitted is done."""
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+
+    def submit(self, do: Callable[[a.Action], None], action: a.Action, /) -> None:
+        self.did.append(action.name)
+        do(action)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self.did.append("shutdown")
+
+
+def test_words_with_the_server_never_wait_for_files(tmp_path: Path) -> None:
+    house = House(es_job(), tmp_path, pools=(files := AtOnce(), words := AtOnce()))
+    house.hears_from(Server(WireError("504")))
+    for action in (
+        *(a.ClassifyJob(number=1), STORE, a.RequestRanges(number=2, n=5)),
+        *(a.ReportRanges(number=3, key="k", report=REPORT), a.ReportJob(number=4)),
+    ):
+        house.performer.start(action)
+    assert [fact.name for fact in house.inbox.take()] == [
+        *("job_classified", "archive_lost", "request_unanswered"),
+        *("report_unanswered", "job_unreported"),
+    ]
+    house.performer.close()
+    assert files.did == ["classify_job", "store_archive", "shutdown"]
+    assert words.did == ["request_ranges", "report_ranges", "report_job", "shutdown"]
 
 
 # --- decisions and alarms ---------------------------------------------------------------------------------------
@@ -315,37 +406,13 @@ def test_an_alarm_that_is_set_rings(build: Build) -> None:
     assert house.inbox.take() == [f.AlarmRang(answers=6)]
 
 
-def test_without_a_communicator_that_can_be_opened_nothing_begins(build: Build) -> None:
-    with pytest.raises(ValueError, match="no communicator 'gone'"):
-        build(es_job(), communicator="gone").performer.open()
-    build(plain_job(), communicator="gone").performer.open()
-
-
-@pytest.mark.parametrize(
-    ("setting", "known"),
-    [
-        ({"channel": "gone"}, "no channel 'gone'"),
-        ({"input_url": "gopher://there"}, "no storage scheme 'gopher'"),
-        ({"output_url": "gopher://there"}, "no storage scheme 'gopher'"),
-        ({"failover_url": "gopher://there"}, "no storage scheme 'gopher'"),
-    ],
-)
-def test_a_channel_or_a_storage_that_nobody_knows_is_refused_before_anything_begins(
-    build: Build, setting: dict[str, object], known: str
-) -> None:
-    with pytest.raises(UnknownName, match=known):
-        build(plain_job(), **setting).performer.open()
-
-
 def test_an_executor_that_is_not_here_has_left_no_orphans(build: Build) -> None:
     build(es_job(), executor_type="gone").performer.end_orphans()
 
 
 def test_a_payload_runs_though_the_server_could_not_be_told(build: Build, tmp_path: Path) -> None:
     write_inputs(tmp_path)
-    house = build(es_job())
-    house.performer._executor = HastyExecutor(house)
-    server = house.performer._communicator = Server(WireError("504"))
+    house = build(es_job()).runs_by(Adopter()).hears_from(server := Server(WireError("504")))
     assert house.tells(a.RunEsPayload(number=4)) == f.PayloadFinished(answers=4)
     assert server.asked == [(JobReport("running"),)]
 
@@ -362,9 +429,7 @@ def test_a_server_that_wants_the_job_to_end_when_it_hears_that_it_runs_is_heard(
     build: Build, tmp_path: Path, command: str, facts: list[f.Fact]
 ) -> None:
     write_inputs(tmp_path)
-    house = build(es_job())
-    house.performer._executor = HastyExecutor(house)
-    house.performer._communicator = Server(command)
+    house = build(es_job()).runs_by(Adopter()).hears_from(Server(command))
     house.performer.start(a.RunEsPayload(number=4))
     heard: list[f.Fact] = []
     while len(heard) < len(facts):
@@ -388,15 +453,11 @@ def test_a_transformation_is_never_a_file_of_the_work_directory(build: Build, tm
 
 
 def test_a_channel_that_cannot_be_opened_is_a_payload_that_failed(build: Build, tmp_path: Path) -> None:
-    def no_channel() -> None:
+    def no_channel(_: str | None) -> NoReturn:
         raise ChannelError("no room in /tmp")
 
-    from esfsm.adapters.executors.generic import GenericExecutor
-
     write_inputs(tmp_path)
-    house = build(es_job())
-    house.performer._executor = GenericExecutor(Settings.layered()[0], no_channel)  # type: ignore[arg-type]
-    house.performer._communicator = Server(None)
+    house = build(es_job()).runs_by(GenericExecutor(Settings(), no_channel)).hears_from(Server(None))
     fact = house.tells(a.RunEsPayload(number=4))
     assert isinstance(fact, f.PayloadFailed)
     assert (fact.error_code, fact.why) == (PilotErrorCode.MESSAGEHANDLINGFAILURE, "no room in /tmp")

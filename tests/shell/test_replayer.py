@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from zlib import crc32
 
 import pytest
 from shell.jobs import PANDA_ID, es_job, es_settings, installed, write_inputs
+from shell.journals import FORMAT_1, changed
 
 import esfsm
 from esfsm.errors import ReplayDiverged, UnusableJournal
@@ -21,15 +21,6 @@ def journal(tmp_path: Path) -> Iterator[Path]:
     settings = es_settings(write_inputs(tmp_path / "inputs"), RANGES, executor_type="quick", zip_max_ranges=2)
     with installed(tmp_path / "site", {"esfsm.executors:quick": "shell.jobs:QuickExecutor"}):
         yield esfsm.run_workflow(es_job(), workdir=tmp_path / "work", settings=settings).journal
-
-
-def changed(journal: Path, before: bytes, after: bytes) -> None:
-    """Change the first line that has `before`, as an honest writer would have written it."""
-    lines = journal.read_bytes().splitlines()
-    at = next(number for number, line in enumerate(lines) if before in line)
-    body = lines[at].replace(before, after).rpartition(b',"crc":')[0]
-    lines[at] = body + b',"crc":"%08x"}' % crc32(body)
-    journal.write_bytes(b"\n".join([*lines, b""]))
 
 
 def test_a_journal_tells_the_story_of_its_job_without_the_world(journal: Path, tmp_path: Path) -> None:
@@ -53,12 +44,46 @@ def test_a_decision_that_is_another_one_today_is_named_with_its_fact(journal: Pa
     with pytest.raises(ReplayDiverged) as diverged:
         replay(journal)
     assert (diverged.value.number, diverged.value.fact) == (2, "executor_selected")
-    assert (diverged.value.expected, diverged.value.got) == ("run_payload 3", "stage_in 3")
+    expected, got = "-> executor-selected; run_payload 3", "-> executor-selected; stage_in 3"
+    assert (diverged.value.expected, diverged.value.got) == (expected, got)
+
+
+def test_a_state_that_is_another_one_today_is_named_with_its_fact(journal: Path) -> None:
+    changed(journal, b"-> executor-selected", b"-> executor-chosen")
+    with pytest.raises(ReplayDiverged) as diverged:
+        replay(journal)
+    assert (diverged.value.number, diverged.value.fact) == (2, "executor_selected")
+    assert diverged.value.expected == "-> executor-chosen; stage_in 3"
+
+
+def test_a_state_that_is_not_entered_today_is_named(journal: Path) -> None:
+    changed(journal, b'"-> es-running",', b"")
+    with pytest.raises(ReplayDiverged, match="the journal has run_es_payload 4, this code decides -> es-running; run"):
+        replay(journal)
+
+
+def test_an_older_journal_is_replayed_by_its_actions_as_it_has_no_states() -> None:
+    story = replay(FORMAT_1)
+    assert (story.engine.state, dict(story.engine.ranges.ledger.counts())) == ("failed", {"unanswered": 2})
+
+
+def test_an_action_that_is_another_one_today_is_named_in_an_older_journal_too(tmp_path: Path) -> None:
+    copy = tmp_path / JOURNAL
+    copy.write_bytes(FORMAT_1.read_bytes())
+    changed(copy, b"stage_in 3", b"run_payload 3")
+    with pytest.raises(ReplayDiverged, match="the journal has run_payload 3, this code decides stage_in 3"):
+        replay(copy)
+
+
+def test_a_journal_that_ends_before_its_decisions_tells_what_it_has(journal: Path) -> None:
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:2]))
+    assert replay(journal).engine.state == "classified"
 
 
 def test_a_decision_that_is_not_made_today_is_named(journal: Path) -> None:
-    changed(journal, b'"then":{"1":["select_executor 2"]}', b'"then":{}')
-    with pytest.raises(ReplayDiverged, match="the journal has nothing, this code decides select_executor 2"):
+    changed(journal, b'"then":{"1":["-> classified","select_executor 2"]}', b'"then":{}')
+    with pytest.raises(ReplayDiverged, match="the journal has nothing, this code decides -> classified; select_exec"):
         replay(journal)
 
 

@@ -238,12 +238,23 @@ def test_an_archive_is_stored_and_a_second_time_is_as_good(
     assert (tmp_path / "storage" / ARCHIVE).read_bytes() == (workdir / ARCHIVE).read_bytes()
 
 
-def test_an_archive_that_was_changed_after_it_was_packed_is_not_taken_for_it(
+def test_an_archive_that_another_engine_packed_and_that_is_not_that_any_more_is_lost_and_stored_nowhere(
     workdir: Path, archive: StoreArchive
 ) -> None:
-    with (workdir / ARCHIVE).open("ab") as file:
+    with (workdir / ARCHIVE).open("r+b") as file:
         file.write(b"!")
     fact = transfers(workdir, es_job()).store_archive(archive)
+    assert fact == f.ArchiveLost(why=f"{workdir / ARCHIVE} is not what an engine that has died had packed")
+    assert not (workdir / "outputs").exists()
+
+
+def test_an_archive_that_was_changed_under_the_engine_that_packed_it_is_not_taken_for_it(workdir: Path) -> None:
+    moves, action = transfers(workdir, es_job()), made(workdir, 1, 2)
+    packed = moves.pack_outputs(action)
+    assert isinstance(packed, f.OutputsPacked)
+    with (workdir / ARCHIVE).open("ab") as file:
+        file.write(b"!")
+    fact = moves.store_archive(StoreArchive(lfn=ARCHIVE, size_bytes=packed.size_bytes, adler32=packed.adler32))
     assert isinstance(fact, f.StoreFailed)
     assert (fact.error_code, fact.why) == (
         PilotErrorCode.STAGEOUTFAILED,
@@ -251,11 +262,25 @@ def test_an_archive_that_was_changed_after_it_was_packed_is_not_taken_for_it(
     )
 
 
-def test_an_archive_that_vanished_after_it_was_packed_is_a_missing_output(workdir: Path, archive: StoreArchive) -> None:
+@pytest.mark.parametrize("packs", [True, False], ids=["the engine that packed it", "another engine"])
+def test_an_archive_that_vanished_is_lost_and_can_be_packed_again(
+    workdir: Path, archive: StoreArchive, packs: bool
+) -> None:
+    moves = transfers(workdir, es_job())
+    if packs:
+        moves.pack_outputs(made(workdir, 1, 2))
     (workdir / ARCHIVE).unlink()
+    assert isinstance(moves.store_archive(archive), f.ArchiveLost)
+    assert isinstance(moves.pack_outputs(made(workdir, 1, 2)), f.OutputsPacked)
+    assert isinstance(moves.store_archive(archive), f.ArchiveStored)
+
+
+def test_an_archive_that_cannot_be_read_is_a_store_that_failed(workdir: Path, archive: StoreArchive) -> None:
+    (workdir / ARCHIVE).unlink()
+    (workdir / ARCHIVE).mkdir()
     fact = transfers(workdir, es_job()).store_archive(archive)
     assert isinstance(fact, f.StoreFailed)
-    assert fact.error_code == PilotErrorCode.MISSINGOUTPUTFILE
+    assert fact.error_code == PilotErrorCode.FILEHANDLINGFAILURE
 
 
 def test_an_archive_goes_to_the_storage_that_is_asked_for(

@@ -6,10 +6,9 @@ import pytest
 from core.worlds import HELD, TABLES, Teller, granted, produced
 
 from esfsm.core import facts as f
-from esfsm.core.actions import gist
 from esfsm.core.engine import Engine
 from esfsm.model.settings import Settings
-from esfsm.views.story import RangeStory, Story, tell
+from esfsm.views.story import RangeStory, Story
 
 UNENDED = "the journal ends here, and the job had not ended"
 
@@ -48,7 +47,11 @@ def to_the_end(job: Teller) -> Teller:
 def story_of(job: Teller, upto: int | None = None) -> Story:
     """The story of a new engine that is told the facts of a job."""
     engine = Engine(job.workflow, HELD, job.settings)
-    return tell(engine, job.facts[:upto], lambda number, actions: None)
+    engine.begin()
+    story = Story(engine)
+    for fact in job.facts[:upto]:
+        story.hear(fact, engine.receive(fact))
+    return story
 
 
 def test_each_range_has_its_times_in_seconds_since_the_first_fact():
@@ -71,6 +74,32 @@ def test_a_range_that_the_server_refused_is_not_acknowledged():
     assert (ranges["r1"].acknowledged_s, ranges["r2"].acknowledged_s) == (None, 5)
 
 
+def test_a_range_that_was_doubted_is_acknowledged_when_the_doubt_is_over():
+    job = Teller().stored("r1", "r2", "r3")
+    job.answer("report_ranges", f.RangesAcknowledged(doubted=("r1",), unheard=("r2",)), after_s=5.0)
+    job.answer("report_ranges", f.RangesAcknowledged(), after_s=1.0)
+    ranges = story_of(job).ranges
+    assert [ranges[i].acknowledged_s for i in ("r1", "r2", "r3")] == [None, 6, 5]
+
+
+def test_a_range_whose_archive_was_lost_was_packed_when_it_was_packed_first():
+    job = Teller().packed("r1")
+    for name, fact in (
+        ("store_archive", f.ArchiveLost(why="it is not there")),
+        ("pack_outputs", f.OutputsPacked(size_bytes=1000, adler32="0badcafe")),
+        ("store_archive", f.ArchiveStored(url="file:///out/a.tar")),
+    ):
+        job.answer(name, fact, after_s=1.0)
+    told = story_of(job).ranges["r1"]
+    assert (told.packed_s, told.stored_s) == (0, 3)
+
+
+def test_a_range_in_an_adopted_payload_has_one_run():
+    job = Teller().running("r1").resumed(adopted=True)
+    job.answer("run_es_payload", produced("r1"), after_s=5.0)
+    assert story_of(job).ranges["r1"] == RangeStory("r1", granted_s=0, sent_s=0, produced_s=65)
+
+
 def test_a_range_that_ran_twice_was_granted_once_and_is_told_with_its_last_run():
     job = Teller().running("r1").resumed()
     job.says(f.RangesWanted(n=1))
@@ -91,16 +120,18 @@ def test_a_repeated_result_changes_no_time():
     assert story_of(job).ranges["r1"].produced_s == 1
 
 
-def test_whoever_listens_hears_what_each_fact_led_to():
-    job = to_the_end(a_job())
-    heard: dict[int, tuple[str, ...]] = {}
-    tell(
-        Engine(job.workflow, HELD, job.settings),
-        job.facts,
-        lambda number, actions: heard.update({number: tuple(map(gist, actions))}),
-    )
-    assert list(heard) == list(range(1, len(job.facts) + 1))
-    assert tuple(heard.values()) == tuple(job.decisions)
+def test_the_stories_of_the_ranges_are_a_mapping_in_the_order_in_which_they_were_granted():
+    ranges = story_of(to_the_end(a_job())).ranges
+    assert (list(ranges), len(ranges)) == (["r1", "r2", "r3", "r4"], 4)
+    assert dict(ranges)["r4"] == ranges["r4"]
+    assert "r9" not in ranges
+    with pytest.raises(KeyError):
+        ranges["r9"]
+
+
+def test_a_time_that_was_never_is_none_and_no_number():
+    (told,) = story_of(Teller().running("r1")).ranges.values()
+    assert (told.sent_s, told.produced_s, told.acknowledged_s) == (0, None, None)
 
 
 def test_the_story_for_people_names_states_counts_and_the_end():
@@ -141,7 +172,7 @@ def test_the_story_of_a_job_that_did_not_finish_says_why(fact, line):
 
 
 def test_the_story_of_a_job_that_has_just_begun_is_its_first_state():
-    story = tell(Engine(TABLES["generic"], HELD, Settings()), [], lambda number, actions: None)
+    story = Story(Engine(TABLES["generic"], HELD, Settings()))
     assert (story.lines(), story.ended_s, story.ranges) == (["     0.000 s  received", UNENDED], 0.0, {})
 
 

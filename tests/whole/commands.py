@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from esfsm.adapters.communicators.local import open_local
-from esfsm.journal import read
+from esfsm.journal.reader import read
 from esfsm.model.job import Job
 from esfsm.model.settings import Settings
 

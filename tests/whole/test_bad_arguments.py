@@ -13,7 +13,7 @@ from whole.commands import DONE, FAILED, SOON, UNUSABLE, Command, MakeJob, booke
         (["--set", "grace_s"], "--set grace_s: KEY=VALUE is expected"),
         (["--set", "grace_s=soon"], "setting grace_s (argument): Input should be a valid number"),
         (["--set", "grace_s=-1"], "setting grace_s (argument): Input should be greater than or equal to 0"),
-        (["--set", "grace=1"], "there is no setting 'grace'; known are: broker, "),
+        (["--set", "grace=1"], "there is no setting 'grace'; known are: adopt_patience_s, broker, "),
         (["--set", "communicator=pandora"], "there is no communicator 'pandora'; known are: local"),
         (["--set", "workflow=mine"], "there is no workflow 'mine'; known are: "),
         (["--set", "workflow=mine.toml"], "mine.toml: it cannot be read: [Errno 2] No such file or directory"),

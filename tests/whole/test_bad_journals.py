@@ -49,7 +49,7 @@ DAMAGES = [
         lambda lines: lines[0] + line({"nr": 1, "at": 1, "fact": "moved"}),
         "fact 1 is moved, which this version does not know",
     ),
-    (lambda lines: line({"esfsm_journal": 99}), "format 99 is not known to this version, which reads 1"),
+    (lambda lines: line({"esfsm_journal": 99}), "format 99 is not known to this version, which reads 1 to 2"),
 ]
 
 
@@ -87,7 +87,7 @@ def test_a_journal_that_this_code_would_not_write(esfsm: Command, journal: Path)
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:2]) + line({"decided": 1, "then": {"1": ["stage_in 2"]}}))
     told = esfsm("replay", journal)
-    why = "at fact 1 (job_classified): the journal has stage_in 2, this code decides select_executor 2"
+    why = "at fact 1 (job_classified): the journal has stage_in 2, this code decides -> classified; select_executor 2"
     assert told == (FAILED, "", f"esfsm: {why}\n")
 
 

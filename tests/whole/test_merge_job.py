@@ -12,7 +12,7 @@ import esfsm
 from esfsm.core.facts import Fact, MergeIncomplete, StageInFailed
 from esfsm.durable import adler32_of
 from esfsm.errors import PilotErrorCode
-from esfsm.journal import read
+from esfsm.journal.reader import read
 from esfsm.model.outcome import Outcome
 
 OUTPUT = "HITS_MRG.pool.root"

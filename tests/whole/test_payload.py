@@ -100,6 +100,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         session.payload.kill()
         session.payload.communicate()
         session._end.join()
+        session.channel.close()
     channel.close()
 
 
@@ -189,6 +190,7 @@ def test_half_a_range_is_unreadable(text: str) -> None:
 
 # --- several processes ---
 
+KINDS = ["one process", "a worker", "workers"]
 MEETING_OF_TWO = "from multiprocessing import get_context\nmeeting = get_context('fork').Barrier(2, timeout=20)"
 """A worker alone waits here until it gives its range up."""
 FIVE = ("r1", "r2", "r3", "r4", "r5")
@@ -294,6 +296,114 @@ def test_the_end_of_the_scatterer_is_the_end_of_its_workers(start: Start) -> Non
     session.serve("r1")
     output, _ = session.payload.communicate(timeout=PATIENCE_S)
     assert output.strip().isdigit()  # and end of file: nobody holds the pipe any more
+
+
+# --- a server that dies, and the next one at the same channel ---
+
+
+def again(session: Session) -> None:
+    """Let the server die, and start the next one."""
+    session.channel.close()
+    session.channel = ZmqChannel(session.channel.address)
+
+
+@pytest.fixture(params=[ONE_BY_ONE, workers("pass"), workers("pass", arguments=", workers=3")], ids=KINDS)
+def any_payload(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_a_request_that_was_lost_with_its_server_is_made_again_and_once(start: Start, any_payload: str) -> None:
+    session = start(any_payload)
+    assert session.hear()[1] == ReadyForEvents()
+    again(session)
+    conversation = session.serve("r1", "r2", "r3")
+    assert set(results(conversation)) == {"r1", "r2", "r3"}
+    assert (asked(conversation), len(conversation)) == (4, 7)
+    assert session.exit_code == 0
+
+
+def test_it_is_made_again_for_each_server_that_was_lost(start: Start, any_payload: str) -> None:
+    session = start(any_payload)
+    for _ in range(3):
+        assert session.hear()[1] == ReadyForEvents()
+        again(session)
+    conversation = session.serve("r1")
+    assert list(results(conversation)) == ["r1"]
+    assert asked(conversation) == 2
+
+
+NOTICES = """
+    from esfsm.payload import connect
+
+    with connect() as channel:
+        for event_range in channel:
+            channel._wire._losses.poll()  # until it has noticed that the server died
+            channel.finished(event_range, "a.root")
+"""
+
+
+def test_a_request_that_was_answered_is_not_made_again(start: Start) -> None:
+    session = start(NOTICES)
+    peer, _ = session.hear()
+    session.channel.send(peer, message_for("r1", 1))
+    again(session)
+    assert [type(said) for said in session.serve()] == [Result, ReadyForEvents]
+
+
+def test_nothing_is_asked_for_while_all_workers_are_busy(start: Start, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "go")
+    session = start(workers("open('go').read()"))
+    peer, _ = session.hear()
+    session.channel.send(peer, message_for("r1", 1))
+    with (tmp_path / "go").open("w"):
+        again(session)
+        assert session.channel.receive(QUIET_S) is None
+    assert [type(said) for said in session.serve()] == [Result, ReadyForEvents]
+
+
+def test_a_second_answer_to_one_request_is_the_next_range(start: Start, any_payload: str) -> None:
+    """As it comes when the first request had been waiting for the new server, too."""
+    session = start(any_payload)
+    peer, _ = session.hear()
+    for number, name in enumerate(("r1", "r2"), start=1):
+        session.channel.send(peer, message_for(name, number))
+    conversation = session.serve("r3", "r4")
+    said = [one.event_range_id for one in conversation if isinstance(one, Result)]
+    assert sorted(said) == ["r1", "r2", "r3", "r4"]
+    assert session.exit_code == 0
+
+
+PATIENT = """
+    from esfsm.payload import connect
+
+    with connect() as channel:
+        for event_range in channel:
+            if event_range.event_range_id == "r1":
+                channel._wire._dealer.poll()  # until there is a second answer
+            channel.finished(event_range, "a.root")
+"""
+
+
+def test_nothing_is_asked_for_while_an_answer_is_left(start: Start) -> None:
+    session = start(PATIENT)
+    peer, _ = session.hear()
+    for number, name in enumerate(("r1", "r2"), start=1):
+        session.channel.send(peer, message_for(name, number))
+    conversation = session.serve("r3")
+    assert [type(said) for said in conversation] == [Result, Result, ReadyForEvents, Result, ReadyForEvents]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [ONE_BY_ONE.replace("connect()", "connect(patience_s=0.2)"), workers("pass", arguments=", patience_s=0.2")],
+    ids=["one process", "workers"],
+)
+def test_a_server_that_never_comes_back_is_given_up_as_one_that_never_answers(start: Start, payload: str) -> None:
+    session = start(payload)
+    session.hear()
+    session.channel.close()
+    _, stderr = session.payload.communicate(timeout=PATIENCE_S)
+    assert "ChannelError: the server did not answer within 0.2 s" in stderr
 
 
 # --- what it costs ---

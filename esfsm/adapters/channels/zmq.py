@@ -40,7 +40,7 @@ class ZmqChannel:
     """
 
     def __init__(self, name: str | None = None, directory: Path = Path("/tmp")) -> None:
-        self._name = name or f"EventService_EventRanges_{secrets.token_hex(16)}"
+        self._name = f"EventService_EventRanges_{secrets.token_hex(16)}" if name is None else name
         self._delimited = set[bytes]()
         """Peers that put an empty frame before each message and want one back (REQ sockets)."""
         _spare_descriptors(self._name)
@@ -148,9 +148,10 @@ def _spare_descriptors(name: str) -> None:
 def _free_path(name: str, directory: Path) -> Path:
     """Where the socket file may be made. ZeroMQ would take the place of a live server without a word."""
     path = directory / f"zmq_{name}"
-    if "/" in name or len(os.fsencode(path)) > LONGEST_PATH_BYTES:
+    if not name or "/" in name or len(os.fsencode(path)) > LONGEST_PATH_BYTES:
         raise ChannelError(
-            f"{path} cannot be a socket file: the name holds '/' or the path over {LONGEST_PATH_BYTES} bytes"
+            f"{path} cannot be a socket file: the name is empty or holds '/', or the path has over "
+            f"{LONGEST_PATH_BYTES} bytes"
         )
     with socket.socket(socket.AF_UNIX) as probe:
         try:

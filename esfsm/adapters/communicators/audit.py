@@ -1,10 +1,17 @@
-"""What a local broker holds: the only place that reads its table for people, tests and reports."""
+"""What a local broker holds, for people, tests and audits: the only place that looks without taking part."""
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
-from esfsm.adapters.communicators.database import Database, Status
+from esfsm.adapters.communicators.database import APPLICATION_ID, PASSING, PATIENCE_S, Database, Status
+from esfsm.errors import UnusableInput, WireError
+from esfsm.model.report import Booked
 
-__all__ = ["Attempt", "attempts", "counts"]
+__all__ = ["Attempt", "attempts", "booked", "counts", "holds"]
 
 
 class Attempt(NamedTuple):
@@ -36,6 +43,11 @@ ATTEMPTS = """
     LEFT JOIN consumers USING (consumer) LEFT JOIN zip_files USING (zip_file)
     WHERE event_ranges.task_id = ? ORDER BY file_id, position, attempt DESC
 """
+BOOKED = """
+    SELECT event_range_id, status, zip_lfn
+    FROM consumers JOIN event_ranges USING (consumer) LEFT JOIN zip_files USING (zip_file)
+    WHERE consumers.task_id = ? AND consumers.panda_id = ?
+"""
 
 
 def counts(database: Database, task_id: int) -> dict[str, int]:
@@ -49,3 +61,42 @@ def attempts(database: Database, task_id: int) -> list[Attempt]:
     with database.transaction() as db:
         rows = db.execute(ATTEMPTS, (task_id,)).fetchall()
     return [Attempt(name, Status(status).name.lower(), *rest) for name, status, *rest in rows]
+
+
+def holds(path: Path, task_id: int) -> bool:
+    """Whether there is a broker with the event ranges of a task.
+
+    Raises `UnusableInput` for a path that cannot hold a broker, `WireError` for a trouble that may pass.
+    """
+    if not path.exists() or not path.stat().st_size:
+        return False
+    try:
+        with _looking(path) as db:
+            (mark,) = db.execute("PRAGMA application_id").fetchone()
+            if mark != APPLICATION_ID:
+                raise UnusableInput(f"broker {path}: a database, but none of event ranges")
+            return db.execute("SELECT 1 FROM tasks WHERE task_id = ?", (task_id,)).fetchone() is not None
+    except sqlite3.DatabaseError as error:
+        fault = WireError if error.sqlite_errorcode & 0xFF in PASSING else UnusableInput
+        raise fault(f"broker {path}: {error}") from None
+
+
+def booked(path: Path, task_id: int, panda_id: int) -> dict[str, Booked]:
+    """By eventRangeID, how each attempt stands that any run of a job was ever handed out. Raises `WireError`."""
+    word = cache(lambda status, zip_lfn: Booked(Status(status).name.lower(), zip_lfn))  # few differ, of 10^6
+    try:
+        with _looking(path) as db:
+            return {name: word(*rest) for name, *rest in db.execute(BOOKED, (task_id, panda_id))}
+    except sqlite3.DatabaseError as error:
+        raise WireError(f"broker {path}: {error}") from error
+
+
+@contextmanager
+def _looking(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that writes nothing, holds nobody up, and leaves all files as they are."""
+    # Who may write and is the last to close copies the write-ahead log into the file, so the log that a killed job
+    # left must be opened read-only. Where there is none, who may only read would leave an empty one behind.
+    mode = "ro" if path.with_name(f"{path.name}-wal").exists() else "rw"
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    with closing(sqlite3.connect(uri, uri=True, timeout=PATIENCE_S, isolation_level=None)) as db:
+        yield db

@@ -29,7 +29,7 @@ from esfsm.model.event_range import EventRange
 from esfsm.model.report import Answer, ArchiveRecord, Grant, Report
 from esfsm.ports import ProcessIdentity
 
-__all__ = ["Broker", "Consumer", "nothing_given"]
+__all__ = ["Broker", "Consumer"]
 
 
 class Consumer(NamedTuple):
@@ -91,17 +91,12 @@ class Broker:
         """Let go of the file; a second call does nothing."""
         self.database.close()
 
-    def fill(self, task_id: int, supply: Supply | None) -> None:
-        """See that a task has its ranges. The first call fills; later ones may give the same again, or nothing.
-
-        Raises `UnusableInput` when nothing was ever given, or something else before.
-        """
+    def fill(self, task_id: int, supply: Supply) -> None:
+        """See that a task has its ranges. The first call fills; later ones give the same again, or `UnusableInput`."""
         with self.database.transaction() as db:
             held = db.execute("SELECT supply, digest FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
-            if held and (supply is None or supply.digest == held["digest"]):
+            if held and supply.digest == held["digest"]:
                 return
-            if supply is None:
-                raise nothing_given(self.database.path, task_id)
             if held:
                 raise UnusableInput(
                     f"broker {self.database.path}: task {task_id} has {held['supply']}, not {supply.said}; "
@@ -150,7 +145,7 @@ class Broker:
         with self.database.transaction() as db:
             why = _refusal(db, consumer, report.archive)
             if why:
-                return Answer((), report.event_range_ids, why)
+                return Answer(refused=report.event_range_ids, why=why)
             standing = {name: _standing(db, consumer, name) for name in report.event_range_ids}
             new = [name for name, status in standing.items() if status is Status.SENT]
             status = Status.FINISHED if report.archive else Status.FAILED
@@ -182,14 +177,6 @@ class Broker:
         """What the job will be told from now on; `tobekilled` and `softkill` also end its supply."""
         with self.database.transaction() as db:
             db.execute(COMMAND, (panda_id, command))
-
-
-def nothing_given(path: Path, task_id: int) -> UnusableInput:
-    """The fault of a task that is not in the broker, and of settings that do not say what to fill it with."""
-    return UnusableInput(
-        f"broker {path} has no event ranges of task {task_id}: give the setting events (in each input file; "
-        "see also events_per_range) or ranges (a JSON file with the list of them)"
-    )
 
 
 def _state(db: sqlite3.Connection, consumer: Consumer) -> str:
@@ -275,4 +262,4 @@ def _answer(names: Sequence[str], standing: dict[str, Status | None]) -> Answer:
     for name in refused:
         examples.setdefault(standing[name], name)
     why = "; ".join(f"{name}: {refusals[status]}" for status, name in examples.items())
-    return Answer(accepted, refused, why)
+    return Answer(accepted, refused, why=why)

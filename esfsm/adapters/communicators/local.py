@@ -4,22 +4,26 @@ Nothing to install and nothing to log in to: the ranges of a task lie in one SQL
 host that name the same file share them, each range with one job at a time.
 """
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
-from esfsm.adapters.communicators.audit import Attempt, attempts, counts
-from esfsm.adapters.communicators.broker import Broker, Consumer, nothing_given
+from esfsm.adapters.communicators import audit
+from esfsm.adapters.communicators.broker import Broker, Consumer
 from esfsm.adapters.communicators.supply import supply_of
+from esfsm.errors import UnusableInput
 from esfsm.model.job import Job
-from esfsm.model.report import Answer, Grant, JobReport, Report
+from esfsm.model.report import Answer, Booked, Grant, JobReport, Report
 from esfsm.model.settings import Settings
 
 __all__ = ["LocalCommunicator", "open_local"]
 
 
 def open_local(job: Job, settings: Settings, workdir: Path, run: str) -> "LocalCommunicator":
-    """Open the broker, fill it if nobody did, and consume from it under the name of this run.
+    """Find the broker, and fill it if something is given and nobody did.
 
     The settings are events, events_per_range and max_attempt, or ranges; and broker, by default `broker.sqlite` in the
     work directory. Raises `UnusableInput` when they fit neither each other nor what the broker holds, its
@@ -28,23 +32,39 @@ def open_local(job: Job, settings: Settings, workdir: Path, run: str) -> "LocalC
     path = settings.broker or workdir / "broker.sqlite"
     task_id = job.task_id or job.panda_id  # a job without a task is a task of its own
     supply = supply_of(job, settings)
-    if supply is None and not path.exists():
-        raise nothing_given(path, task_id)
-    with ExitStack() as undone:
-        broker = Broker(path)
-        undone.callback(broker.close)
-        broker.fill(task_id, supply)
-        communicator = LocalCommunicator(broker, broker.join(task_id, job.panda_id, run))
-        undone.pop_all()
+    if supply is None and not audit.holds(path, task_id):
+        raise _nothing_given(path, task_id)
+    communicator = LocalCommunicator(path, task_id, job.panda_id, run)
+    if supply is not None:
+        with ExitStack() as undone:
+            undone.callback(communicator.close)
+            communicator.broker.fill(task_id, supply)
+            undone.pop_all()
     return communicator
 
 
 class LocalCommunicator:
-    """The broker as one run of one job sees it; a `ports.Communicator`. It closes the broker when it is closed."""
+    """The broker as one run of one job sees it; a `ports.Communicator`. It closes the broker when it is closed.
 
-    def __init__(self, broker: Broker, consumer: Consumer) -> None:
-        self.broker, self._consumer = broker, consumer
-        self._total = sum(self.counts().values())
+    The run begins to consume, under its name, with the first call that needs that: whoever only asks what is booked
+    changes nothing.
+    """
+
+    def __init__(self, path: Path, task_id: int, panda_id: int, run: str) -> None:
+        self._path, self._task_id, self._panda_id, self._run = path, task_id, panda_id, run
+        self._lock = Lock()
+        self._broker: Broker | None = None
+
+    @property
+    def broker(self) -> Broker:
+        """The broker, open; whichever thread needs it first."""
+        with self._lock:
+            self._broker = self._broker or Broker(self._path)
+            return self._broker
+
+    def join(self) -> None:
+        """This process consumes for the run from now on."""
+        assert self._consumer.panda_id == self._panda_id
 
     def get_event_ranges(self, n: int, request: str) -> Grant:
         """At most `n` ranges; the same `request` again gets the same, as far as they were not reported."""
@@ -58,14 +78,38 @@ class LocalCommunicator:
         """Say how the job stands; its end gives back what it still holds."""
         return self.broker.set_state(self._consumer, report.state)
 
+    def booked(self) -> Mapping[str, Booked]:
+        """How each attempt stands that any run of this job was ever handed out."""
+        return audit.booked(self._path, self._task_id, self._panda_id)
+
     def close(self) -> None:
         """Let go of the file."""
-        self.broker.close()
+        with self._lock:
+            if self._broker is not None:
+                self._broker.close()
 
     def counts(self) -> dict[str, int]:
         """How many ranges of the task stand where, by PanDA's names: ready, sent, finished, ..."""
-        return counts(self.broker.database, self._consumer.task_id)
+        return audit.counts(self.broker.database, self._task_id)
 
-    def attempts(self) -> list[Attempt]:
+    def attempts(self) -> list[audit.Attempt]:
         """Every attempt at every range of the task."""
-        return attempts(self.broker.database, self._consumer.task_id)
+        return audit.attempts(self.broker.database, self._task_id)
+
+    @cached_property
+    def _consumer(self) -> Consumer:
+        """This run; to join twice is harmless."""
+        return self.broker.join(self._task_id, self._panda_id, self._run)
+
+    @cached_property
+    def _total(self) -> int:
+        """How many ranges the task has."""
+        return sum(self.counts().values())
+
+
+def _nothing_given(path: Path, task_id: int) -> UnusableInput:
+    """The fault of a task that is not in the broker, and of settings that do not say what to fill it with."""
+    return UnusableInput(
+        f"broker {path} has no event ranges of task {task_id}: give the setting events (in each input file; "
+        "see also events_per_range) or ranges (a JSON file with the list of them)"
+    )

@@ -1,20 +1,20 @@
 """ESProcess: a payload that is fed event ranges over a channel, as a thread with two hooks.
 
 One thread serves the channel: it answers each request once, from a stock in memory. A second one keeps the stock
-filled by calling `get_event_ranges_hook`, so a slow broker never stands between the payload and the next range.
-Each result and each failed range, the payload's last words after it has gone included, goes to
-`handle_out_message_hook`.
+filled by calling `get_event_ranges_hook`. Each result and each failed range, the payload's last words after it has
+gone included, goes to `handle_out_message_hook`.
 """
 
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from threading import Condition, Thread
+from threading import Lock, Thread
 from time import monotonic
 from typing import Any
 
-from esfsm.adapters.executors.process import KILL_PATIENCE_S, Process, meaning, not_started
+from esfsm.adapters.executors.process import KILL_PATIENCE_S, Process, Verdict, Watched, meaning, not_started
+from esfsm.adapters.executors.stock import GetEventRanges, Stock
 from esfsm.errors import ChannelError, PilotErrorCode, UnreadableMessage, UnusableInput, WireError
 from esfsm.ports import Channel, Hooks, Message, OpenChannel, Payload
 from esfsm.wire import athenamp
@@ -25,18 +25,11 @@ FOREVER = float("inf")
 QUIET_S = 0.1
 """A channel is read to the end when the payload has gone and nothing has come for this long: all that it sent
 lies in this machine's memory by then."""
-STOCK_FACTOR = 2
-"""Ranges in stock for each worker at least: what pilot3 reserves."""
-STOCK_LIMIT = 1024
-STOCK_S = 0.25
-"""The stock grows until it lasts so long: that is some round trips to a broker, and small beside the value of what
-a sudden end would give back unprocessed."""
 BURST = 256
 """Messages that are heard before those who wait are answered."""
 TEXT_LIMIT = 2000
 """Characters of an unreadable message that are kept."""
 
-GetEventRanges = Callable[[int], list[dict[str, Any]]]
 HandleOutMessage = Callable[[dict[str, Any]], None]
 
 
@@ -65,16 +58,16 @@ class ESProcess(Thread):
         self._get_event_ranges: GetEventRanges | None = None
         self._handle_out_message: HandleOutMessage | None = None
         self._channel: Channel | None = None
-        self._process: Process | None = None
-        self._need = Condition()
-        self._stock: deque[Mapping[str, Any]] = deque()
+        self._process: Watched | None = None
+        self._stock = Stock(self._payload.cores)
         self._asking: deque[bytes] = deque()
-        self._target = STOCK_FACTOR * self._payload.cores
-        self._asked = self._exhausted = False
-        self._fetched_at = 0.0
-        self._stopping = self._stopped_early = False
+        self._in_hand: set[str] = set()
+        """What the payload was sent and has said nothing about."""
+        self._dismissed = self._stopped_early = False
+        self._first_word_s = looping_limit_s
         self._deadlines: dict[str, float] = {}
-        self._cause: tuple[int, str] | None = None
+        self._lock = Lock()
+        self._cause: Verdict | None = None
         self._exit_code: int | None = None
         self.error = ""
         """What went wrong, in a sentence, once the payload has ended."""
@@ -104,11 +97,10 @@ class ESProcess(Thread):
 
     def stop(self, grace_s: float = 0.0) -> None:
         """Hand out nothing more; what runs may take `grace_s` seconds to finish, then the payload is ended."""
-        with self._need:
+        with self._lock:
             if "kill" not in self._deadlines:
                 self._deadlines["stop"] = min(self._deadlines.get("stop", FOREVER), monotonic() + grace_s)
-            self._stopping = True
-            self._need.notify_all()
+        self._stock.close()
         self._wake()
 
     def terminate(self) -> None:
@@ -131,44 +123,60 @@ class ESProcess(Thread):
 
     def run(self) -> None:
         """The thread: channel, payload, service, last words, end. Whatever happens, the end is told."""
-        exit_code, verdict = -1, (int(PilotErrorCode.INTERNALPILOTPROBLEM), "the thread that serves the payload broke")
+        verdict: Verdict = (PilotErrorCode.INTERNALPILOTPROBLEM, "the thread that serves the payload broke")
         try:
             try:
-                channel = self._channel = self._open_channel()
-                process = self._process = Process(self._payload, {"PILOT_EVENTRANGECHANNEL": channel.address})
+                channel, process = self._begin()
             except ChannelError as error:
                 verdict = (error.pilot_error_code, str(error))
             except OSError as error:
                 verdict = (PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, not_started(self._payload, error))
             else:
-                exit_code, verdict = self._run(channel, process)
+                verdict = self._run(channel, process)
         finally:
             if self._channel is not None:
                 self._channel.close()
-            self._exit_code = exit_code if self._exit_code is None else self._exit_code
+            self._exit_code = -1 if self._exit_code is None else self._exit_code
             self.error = verdict[1]
-            if self._hooks is not None:
-                self._hooks.payload_ended(self._exit_code, *verdict)
+            self._tell_end(verdict)
 
-    def _run(self, channel: Channel, process: Process) -> tuple[int, tuple[int, str]]:
-        """Serve a payload that was started; its exit code and what is to be said of it."""
+    def _begin(self) -> tuple[Channel, Watched]:
+        """Open the channel and start the payload. Raises `ChannelError` and OSError.
+
+        All payloads of a run have one address: so the socket file that a killed engine left is found, and removed.
+        """
+        name = f"EventService_EventRanges_{self._payload.mark}" if self._payload.mark else None
+        channel = self._channel = self._open_channel(name)
+        process = self._process = Process(self._payload, {"PILOT_EVENTRANGECHANNEL": channel.address})
+        return channel, process
+
+    def _tell_start(self, channel: Channel, process: Watched) -> None:
+        if self._hooks is not None:
+            self._hooks.payload_started(process.identity, channel.address)
+
+    def _tell_end(self, verdict: Verdict) -> None:
+        if self._hooks is not None:
+            self._hooks.payload_ended(self._exit_code, *verdict)
+
+    def _run(self, channel: Channel, process: Watched) -> Verdict:
+        """Serve a payload that runs; what is to be said of its end."""
+        assert self._get_event_ranges is not None, "start() has made sure"
         try:
             process.watch(lambda _: self._wake())
-            if self._hooks is not None:
-                self._hooks.payload_started(process.identity)
-            Thread(target=self._fetch, name="event ranges", daemon=True).start()
+            self._tell_start(channel, process)
+            self._stock.fill(self._get_event_ranges, self._wake)
             self._serve(channel, process)
-            self._stopped_early = self._stopping
+            self._stopped_early = self._stock.closed
         finally:  # a hook that raised ends the payload, too
             process.signal(signal.SIGKILL)
             process.wait(KILL_PATIENCE_S)
             self.stop()
             self._exit_code = -1 if process.exit_code is None else process.exit_code
-        return self._exit_code, self._verdict(self._exit_code)
+        return self._verdict(self._exit_code)
 
-    def _serve(self, channel: Channel, process: Process) -> None:
+    def _serve(self, channel: Channel, process: Watched) -> None:
         """Speak with the payload until it and its children have gone and their last words are heard."""
-        self._set_deadline("speak", self._looping_limit_s)
+        self._set_deadline("speak", self._first_word_s)
         while process.exit_code is None:
             _, deadline = self._next_deadline()
             message = channel.receive(max(0.0, deadline - monotonic()))
@@ -194,19 +202,24 @@ class ESProcess(Thread):
             self._unreadable(message.text, str(error))
             return
         if isinstance(said, athenamp.ReadyForEvents):
-            with self._need:
-                self._asked = True
-                self._asking.append(message.peer)
-                self._need.notify_all()
+            self._asking.append(message.peer)
+            self._stock.ask()
         elif isinstance(said, athenamp.RangeError) and said.event_range_id is None:
             self._unreadable(message.text, f"an error that names no event range: {said.why}")
-        elif self._hooks is None:
+        else:
+            self._tell_result(message.text, said)
+
+    def _tell_result(self, text: str, said: athenamp.Result | athenamp.RangeError) -> None:
+        """An output, or a range that was given up."""
+        event_range_id = str(said.event_range_id)
+        self._in_hand.discard(event_range_id)
+        if self._hooks is None:
             assert self._handle_out_message is not None, "start() has made sure"
-            self._handle_out_message(self.parse_out_message(message.text))
+            self._handle_out_message(self.parse_out_message(text))
         elif isinstance(said, athenamp.Result):
-            self._hooks.output_produced(said.event_range_id, said.paths, said.cpu_s, said.wall_s)
-        elif said.event_range_id is not None:
-            self._hooks.range_errored(said.event_range_id, said.why)
+            self._hooks.output_produced(event_range_id, said.paths, said.cpu_s, said.wall_s)
+        else:
+            self._hooks.range_errored(event_range_id, said.why)
 
     def _unreadable(self, text: str, why: str) -> None:
         if self._hooks is not None:
@@ -216,22 +229,21 @@ class ESProcess(Thread):
         """Answer who waits: with a range from the stock, with the end, or later."""
         sent: list[str] = []
         unspeakable: list[tuple[str, str]] = []
-        with self._need:
-            if self._asking:  # its silence was our delay
-                self._set_deadline("speak", self._looping_limit_s)
-            while self._asking and self._stock and not self._stopping:
-                event_range = self._stock.popleft()
-                event_range_id = str(event_range.get("eventRangeID"))
-                try:
-                    text = athenamp.range_message(event_range)
-                except WireError as error:
-                    unspeakable.append((event_range_id, str(error)))
-                    continue
-                channel.send(self._asking.popleft(), text)
-                sent.append(event_range_id)
-            if self._stopping or (self._exhausted and not self._stock):
-                self._dismiss(channel)
-            self._need.notify_all()
+        if self._asking:  # its silence was our delay
+            self._set_deadline("speak", self._looping_limit_s)
+        while self._asking and (event_range := self._stock.take()) is not None:
+            event_range_id = str(event_range.get("eventRangeID"))
+            try:
+                text = athenamp.range_message(event_range)
+            except WireError as error:
+                unspeakable.append((event_range_id, str(error)))
+                self._stock.ask()  # who asked waits on
+                continue
+            channel.send(self._asking.popleft(), text)
+            sent.append(event_range_id)
+        if self._stock.is_over:
+            self._dismiss(channel)
+        self._in_hand.update(sent)
         if self._hooks is not None and sent:
             self._hooks.ranges_sent(sent)
         for event_range_id, why in unspeakable:
@@ -248,39 +260,9 @@ class ESProcess(Thread):
         """Tell those who ask that nothing more comes; from the first time on the payload has a while to end."""
         while self._asking:
             channel.send(self._asking.popleft(), athenamp.NO_MORE_EVENTS)
-            if "end" not in self._deadlines and "kill" not in self._deadlines:
-                self._deadlines["end"] = monotonic() + self._end_patience_s
-
-    def _fetch(self) -> None:
-        """The second thread: keep the stock filled from the moment the payload asks first."""
-        assert self._get_event_ranges is not None, "start() has made sure"
-        try:
-            while (n := self._wait_for_need()) > 0:
-                event_ranges = self._get_event_ranges(n)
-                with self._need:
-                    self._stock.extend(event_ranges)
-                    self._exhausted = not event_ranges
-                if self._exhausted:
-                    break
-                self._wake()
-        finally:  # whatever the hook did, a payload that asks is answered
-            self._exhausted = True
-            self._wake()
-
-    def _wait_for_need(self) -> int:
-        """How many ranges the stock needs, as soon as it needs any; 0 when nothing is handed out any more."""
-        with self._need:
-            self._need.wait_for(lambda: self._stopping or (self._asked and len(self._stock) <= self._target // 2))
-            if self._stopping:
-                return 0
-            lasted_s = monotonic() - self._fetched_at
-            self._fetched_at += lasted_s
-            if lasted_s < STOCK_S:
-                self._target = min(2 * self._target, STOCK_LIMIT)
-            elif lasted_s > 4 * STOCK_S:
-                self._target = max(self._target // 2, STOCK_FACTOR * self._payload.cores)
-            wanted = self._target + len(self._asking) - len(self._stock)
-            return min(max(wanted, 1), STOCK_LIMIT)  # the stock is low: a target that has shrunk asks for one
+            if not self._dismissed:
+                self._dismissed = True
+                self._set_deadline("end", self._end_patience_s)
 
     def _wake(self) -> None:
         if self._channel is not None:
@@ -288,15 +270,15 @@ class ESProcess(Thread):
 
     def _set_deadline(self, name: str, seconds: float) -> None:
         """Until when something must have happened; a payload that is being killed has one deadline only."""
-        with self._need:
+        with self._lock:
             if "kill" not in self._deadlines:
                 self._deadlines[name] = monotonic() + seconds
 
     def _next_deadline(self) -> tuple[str, float]:
-        with self._need:
+        with self._lock:
             return min(self._deadlines.items(), key=lambda item: item[1])
 
-    def _enforce(self, process: Process) -> None:
+    def _enforce(self, process: Watched) -> None:
         """End a payload whose time is over: SIGTERM, and SIGKILL after a while."""
         name, deadline = self._next_deadline()
         if monotonic() < deadline:
@@ -307,14 +289,14 @@ class ESProcess(Thread):
             self._cause = (looping, f"the payload did not end within {self._end_patience_s:g} s after 'No more events'")
         elif name == "speak":
             self._cause = (looping, f"the payload said nothing for {self._looping_limit_s:g} s")
-        with self._need:
+        with self._lock:
             self._deadlines = {"kill": monotonic() + KILL_PATIENCE_S}
 
-    def _verdict(self, exit_code: int) -> tuple[int, str]:
-        """Pilot error code and sentence; a payload that never spoke has done nothing, whatever it says at its end."""
+    def _verdict(self, exit_code: int) -> Verdict:
+        """What is said of the end; a payload that never spoke has done nothing, whatever it says at its end."""
         if self._cause is not None:
             return self._cause
-        if exit_code == 0 and not self._asked and not self._stopped_early:
+        if exit_code == 0 and not self._stock.asked and not self._stopped_early:
             return PilotErrorCode.PAYLOADEXECUTIONFAILURE, "the payload ended without asking for an event range"
         return meaning(exit_code)
 

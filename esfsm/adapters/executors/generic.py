@@ -1,15 +1,16 @@
 """Executor type generic: the payload runs on this node, as a process of our own."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from queue import SimpleQueue
 from typing import Any
 
+from esfsm.adapters.executors.adopted import AdoptedESProcess
 from esfsm.adapters.executors.esprocess import ESProcess
-from esfsm.adapters.executors.process import KILL_PATIENCE_S, Process, end_marked, meaning, not_started
-from esfsm.errors import PilotErrorCode
+from esfsm.adapters.executors.process import KILL_PATIENCE_S, Adopted, Process, end_marked, meaning, not_started
+from esfsm.errors import ChannelError, PilotErrorCode
 from esfsm.model.event_range import EventRange
 from esfsm.model.settings import Settings
-from esfsm.ports import Hooks, OpenChannel, Payload, Running
+from esfsm.ports import Hooks, OpenChannel, Payload, ProcessIdentity, Running
 
 __all__ = ["GenericExecutor"]
 
@@ -22,28 +23,44 @@ class GenericExecutor:
 
     def start(self, payload: Payload, hooks: Hooks, *, event_service: bool) -> Running:
         """Start it and return at once."""
-        if event_service:
-            return _RunningEventService(payload, hooks, self._open_channel, self._settings)
-        return _RunningPlain(payload, hooks)
+        if not event_service:
+            return _RunningPlain(payload, hooks)
+        process = ESProcess(payload, open_channel=self._open_channel, hooks=hooks, **self._limits)
+        return _RunningEventService(process, hooks)
+
+    def adopt(
+        self, identity: ProcessIdentity, channel: str, payload: Payload, hooks: Hooks, in_hand: Collection[str]
+    ) -> Running | None:
+        """Go on with a payload whose engine has died; None if that cannot be, and then its channel is cleared away."""
+        try:
+            wire = self._open_channel(channel)
+        except ChannelError:
+            return None
+        try:
+            adopted = Adopted(identity, payload.mark)
+        except ProcessLookupError:
+            wire.close()
+            return None
+        limits = {"adopt_patience_s": self._settings.adopt_patience_s, **self._limits}
+        process = AdoptedESProcess(payload, wire, adopted, hooks=hooks, in_hand=in_hand, **limits)
+        return _RunningEventService(process, hooks)
 
     def end_orphan(self, mark: str) -> bool:
         """End what is left of a payload whose engine has died; False when nothing was."""
         return bool(end_marked(mark))
 
+    @property
+    def _limits(self) -> dict[str, float]:
+        settings = self._settings
+        return {"end_patience_s": settings.end_patience_s, "looping_limit_s": settings.looping_limit_s}
+
 
 class _RunningEventService:
     """An ESProcess whose hook waits for what the core puts into stock."""
 
-    def __init__(self, payload: Payload, hooks: Hooks, open_channel: OpenChannel, settings: Settings) -> None:
-        self._hooks = hooks
+    def __init__(self, process: ESProcess, hooks: Hooks) -> None:
+        self._process, self._hooks = process, hooks
         self._stock: SimpleQueue[list[dict[str, Any]]] = SimpleQueue()
-        self._process = ESProcess(
-            payload,
-            open_channel=open_channel,
-            hooks=hooks,
-            end_patience_s=settings.end_patience_s,
-            looping_limit_s=settings.looping_limit_s,
-        )
         self._process.set_get_event_ranges_hook(self._get_event_ranges)
         self._process.start()
 

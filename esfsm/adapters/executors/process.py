@@ -1,4 +1,4 @@
-"""A payload's process: started in a session of its own, marked, and ended with all that it has started.
+"""A payload's process: started in a session of its own and marked, or adopted, and ended with all that it has started.
 
 What an exit code means to PanDA is here too (protocol: pilot3's map of transform exit codes).
 """
@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from uuid import uuid4
 from esfsm.errors import PilotErrorCode
 from esfsm.ports import Payload, ProcessIdentity
 
-__all__ = ["KILL_PATIENCE_S", "Process", "end_marked", "meaning", "not_started"]
+__all__ = ["KILL_PATIENCE_S", "Adopted", "Process", "Verdict", "Watched", "end_marked", "meaning", "not_started"]
 
 MARK = "PILOT_ESFSM_PAYLOAD"
 """The variable by which the processes of a payload are found again."""
@@ -26,6 +27,9 @@ KILL_PATIENCE_S = 5.0
 PASSES = 10
 """How often we look again for what a process has started while it was being ended."""
 
+Verdict = tuple[int, str]
+"""What is said of an end: pilot error code (0 for a good one) and sentence."""
+
 _MEANINGS = {
     2: (PilotErrorCode.LSETUPTIMEDOUT, "the set-up of the payload timed out"),
     3: (PilotErrorCode.REMOTEFILEOPENTIMEDOUT, "the payload could not open a remote file in time"),
@@ -33,8 +37,8 @@ _MEANINGS = {
 }
 
 
-def meaning(exit_code: int) -> tuple[int, str]:
-    """Pilot error code and sentence for an exit code as Python gives it (negative: a signal); (0, "") for 0."""
+def meaning(exit_code: int) -> Verdict:
+    """What is said of an exit code as Python gives it (negative: a signal); (0, "") for 0."""
     if exit_code == 0:
         return PilotErrorCode.NONE, ""
     if exit_code < 0:
@@ -50,7 +54,46 @@ def not_started(payload: Payload, error: OSError) -> str:
     return f"the payload cannot be started: {error.filename or payload.arguments[0]}: {error.strerror}"
 
 
-class Process:
+class Watched(ABC):
+    """The process of a payload, however we came by it."""
+
+    def __init__(self, identity: ProcessIdentity) -> None:
+        self.identity = identity
+        self.exit_code: int | None = None
+        """Negative for a signal; None until it has ended with all that it has started."""
+        self._gone = Event()
+        self._lock = Lock()
+
+    @abstractmethod
+    def signal(self, number: signal.Signals) -> None:
+        """To the whole group, the payload and its children; nothing when it has ended."""
+
+    @abstractmethod
+    def _outlive(self) -> None:
+        """Wait until it has ended, and end what it leaves behind."""
+
+    @abstractmethod
+    def _let_go(self) -> int:
+        """Its exit code; no signal is sent from now on."""
+
+    def watch(self, ended: Callable[[int], None]) -> None:
+        """Wait for its end in a thread, end what it leaves behind, and call `ended` with its exit code."""
+        Thread(target=self._watch, args=(ended,), name=f"payload {self.identity.pid}", daemon=True).start()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it has ended; False when it had not in time. Somebody must `watch` it."""
+        return self._gone.wait(timeout_s)
+
+    def _watch(self, ended: Callable[[int], None]) -> None:
+        try:
+            self._outlive()
+        finally:
+            self.exit_code = exit_code = self._let_go()
+            self._gone.set()
+            ended(exit_code)
+
+
+class Process(Watched):
     """A payload that was started. Raises OSError when it cannot be."""
 
     def __init__(self, payload: Payload, extra_environment: Mapping[str, str] | None = None) -> None:
@@ -65,18 +108,7 @@ class Process:
                 stderr=stderr,
                 start_new_session=True,
             )
-        self.identity = ProcessIdentity(self._popen.pid, _started(self._popen.pid))
-        self._gone = Event()
-        self._lock = Lock()
-
-    @property
-    def exit_code(self) -> int | None:
-        """Negative for a signal; None while it runs."""
-        return self._popen.returncode
-
-    def watch(self, ended: Callable[[int], None]) -> None:
-        """Reap it when it ends, end what it leaves behind, and call `ended` with its exit code."""
-        Thread(target=self._wait, args=(ended,), name=f"payload {self.identity.pid}", daemon=True).start()
+        super().__init__(ProcessIdentity(self._popen.pid, _started(self._popen.pid)))
 
     def signal(self, number: signal.Signals) -> None:
         """To the whole group, the payload and its children; nothing when it has ended."""
@@ -89,34 +121,80 @@ class Process:
         self.signal(signal.SIGTERM)
         Thread(target=self._kill_after, args=(patience_s,), daemon=True).start()
 
-    def wait(self, timeout_s: float) -> bool:
-        """Wait until it has ended; False when it had not in time."""
-        return self._gone.wait(timeout_s)
-
     def _kill_after(self, patience_s: float) -> None:
         self._gone.wait(patience_s)
         self.signal(signal.SIGKILL)
 
-    def _wait(self, ended: Callable[[int], None]) -> None:
+    def _outlive(self) -> None:
         """While it is not reaped nobody else can get its pid, so the group is ended first; then who has left it."""
         os.waitid(os.P_PID, self.identity.pid, os.WEXITED | os.WNOWAIT)
-        try:
-            self.signal(signal.SIGKILL)
-            end_marked(self._mark)
-        finally:
-            with self._lock:
-                exit_code = self._popen.wait()
-            self._gone.set()
-            ended(exit_code)
+        self.signal(signal.SIGKILL)
+        end_marked(self._mark)
+
+    def _let_go(self) -> int:
+        with self._lock:
+            return self._popen.wait()
+
+
+class Adopted(Watched):
+    """A payload that lives on while the engine that has started it is dead.
+
+    It is known by its pid, its start and its mark. Raises ProcessLookupError when no process has all three. As only its
+    parent is told how it ended, its exit code is 0, or negative for the signal that we have sent it.
+    """
+
+    def __init__(self, identity: ProcessIdentity, mark: str) -> None:
+        super().__init__(identity)
+        self._mark = mark
+        self._descriptor: int | None = _held(identity, mark)
+        self._last_signal = 0
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the whole group; its number cannot be another's so soon after the payload was seen alive."""
+        with self._lock, suppress(ProcessLookupError):
+            if self._descriptor is not None and not _has_ended(self._descriptor, timeout_ms=0):
+                os.killpg(self.identity.pid, number)
+                self._last_signal = number
+
+    def _outlive(self) -> None:
+        """Who has reaped it has freed the number of its group: what it leaves behind is found by the mark alone."""
+        assert self._descriptor is not None, "it is watched once"
+        _has_ended(self._descriptor, timeout_ms=None)
+        end_marked(self._mark)
+
+    def _let_go(self) -> int:
+        with self._lock:
+            assert self._descriptor is not None, "it is watched once"
+            os.close(self._descriptor)
+            self._descriptor = None
+            return -self._last_signal
+
+
+def _held(identity: ProcessIdentity, mark: str) -> int:
+    """A pidfd of the process. It is opened before the rest is read: a later process of that pid has a later start."""
+    descriptor = _marked(str(identity.pid), mark)
+    if descriptor is None:
+        raise ProcessLookupError(f"process {identity.pid} does not live, or is not ours")
+    with suppress(OSError):
+        if _started(identity.pid) == identity.started:
+            return descriptor
+    os.close(descriptor)
+    raise ProcessLookupError(f"process {identity.pid} is a later one")
+
+
+def _has_ended(descriptor: int, timeout_ms: int | None) -> bool:
+    """Whether the process of a pidfd has ended, or does so in time; None as time: wait for it."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(timeout_ms))
 
 
 def end_marked(mark: str) -> int:
     """End every process that bears this mark in its environment; how many there were.
 
     A payload's children inherit the mark whatever group or session they move to (unless one empties its environment),
-    and a payload that was started by an
-    engine that died right afterwards has it too, so nobody else can be meant. A process is held by its pidfd before
-    it is looked at, as its pid may become another's.
+    and a payload that was started by an engine that died right afterwards has it too, so nobody else can be meant. A
+    process is held by its pidfd before it is looked at, as its pid may become another's.
     """
     ended = 0
     for _ in range(PASSES):

@@ -45,6 +45,13 @@ class FsspecStorage:
         """Copy a file here. Raises `TransferError`: NOSUCHFILE if there is none, else STAGEINFAILED."""
         return _transfer(url, path, url, PilotErrorCode.NOSUCHFILE, PilotErrorCode.STAGEINFAILED)
 
+    def names(self, url: str) -> list[str]:
+        """The files in a directory, sorted, without those further below. Raises `TransferError`: STAGEINFAILED."""
+        try:
+            return sorted(_place(url).names())
+        except TROUBLE as error:
+            raise TransferError(url, f"{type(error).__name__}: {error}", PilotErrorCode.STAGEINFAILED) from error
+
 
 class OtherBytes(OSError):
     """The bytes at a place are not those that should be there."""
@@ -110,6 +117,16 @@ class _Place:
         if found["type"] != "file":
             raise OSError(f"{self.name} is no regular file")
         return int(found["size"])
+
+    def names(self) -> list[str]:
+        """Of the files in this directory, none where there is nothing; OSError where it is no directory."""
+        try:
+            found = self.fs.ls(self.name, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        if [entry["name"] for entry in found] == [self.name]:  # how fsspec lists a file
+            raise OSError(f"{self.name} is no directory")
+        return [entry["name"].rpartition("/")[2] for entry in found if entry["type"] == "file"]
 
     def checksum(self) -> Checksum:
         """Of what is there now, byte by byte."""

@@ -1,0 +1,59 @@
+"""A payload that outlived its engine, served to its end by another one.
+
+It finds the channel of the same name by itself, and what it said meanwhile lies in its socket. If it waits for an
+answer that the dead engine never gave, it says nothing and cannot be addressed; then it is ended after a while.
+"""
+
+from collections.abc import Collection
+
+from esfsm.adapters.executors.esprocess import ESProcess
+from esfsm.adapters.executors.process import Adopted, Verdict, Watched
+from esfsm.ports import Channel, Hooks, Payload
+
+__all__ = ["AdoptedESProcess"]
+
+
+class AdoptedESProcess(ESProcess):
+    """An ESProcess whose payload runs already; channel and process are its own from now on.
+
+    The last that its hooks tell is `payload_ended`, without an exit code, or `payload_gone`: for an end that nobody has
+    asked for, and for one without a word about ranges that it was sent. A first word is waited for `adopt_patience_s`
+    seconds.
+    """
+
+    def __init__(
+        self,
+        payload: Payload,
+        channel: Channel,
+        process: Adopted,
+        *,
+        hooks: Hooks,
+        in_hand: Collection[str],
+        adopt_patience_s: float,
+        end_patience_s: float,
+        looping_limit_s: float,
+    ) -> None:
+        super().__init__(
+            payload,
+            open_channel=lambda _: channel,
+            hooks=hooks,
+            end_patience_s=end_patience_s,
+            looping_limit_s=looping_limit_s,
+        )
+        self._adopted, self._adopter = process, hooks
+        self._first_word_s = adopt_patience_s
+        self._in_hand.update(in_hand)
+
+    def _begin(self) -> tuple[Channel, Watched]:
+        channel = self._channel = self._open_channel(None)
+        self._process = self._adopted
+        return channel, self._adopted
+
+    def _tell_start(self, channel: Channel, process: Watched) -> None:
+        """It was told when it happened."""
+
+    def _tell_end(self, verdict: Verdict) -> None:
+        if self._stopped_early or (self._dismissed and not self._in_hand):
+            self._adopter.payload_ended(None, *verdict)
+        else:
+            self._adopter.payload_gone()

@@ -1,0 +1,102 @@
+"""What one job works with: its communicator, executor, payload and transfers, found by the names in its settings."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+from esfsm import plugins
+from esfsm.core import facts as f
+from esfsm.core.classify import classify, select_executor
+from esfsm.errors import UnusableInput
+from esfsm.model.job import Job, JobKind
+from esfsm.model.settings import Settings
+from esfsm.ports import Communicator, Executor, Payload
+from esfsm.transfers import Transfers
+
+__all__ = ["Equipment", "Found"]
+
+
+class Found(NamedTuple):
+    """A file that is there: its name as the journal has it, size in bytes, when it was changed last (ns since 1970)."""
+
+    name: str
+    size_bytes: int
+    stamp: int
+
+
+class Equipment:
+    """The tools of one job on this machine; each is made when it is first asked for."""
+
+    def __init__(self, job: Job, workdir: Path, settings: Settings, said_by: Mapping[str, str], run: str) -> None:
+        self.job, self.run = job, run
+        self._workdir, self._settings, self._said_by = workdir, settings, said_by
+        self._lock = Lock()
+        self._opened: Communicator | None = None
+
+    @property
+    def books_jobs(self) -> bool:
+        """Whether the communicator is to hear how the job stands; the local broker knows event ranges only."""
+        return self.job.kind is JobKind.EVENTSERVICE or self._settings.communicator != "local"
+
+    @cached_property
+    def transfers(self) -> Transfers:
+        """Who moves files."""
+        return Transfers(self.job, self._workdir, self._settings)
+
+    @property
+    def communicator(self) -> Communicator:
+        """Whoever hands out event ranges: one, whichever thread asks first. Raises as its door says."""
+        with self._lock:
+            if self._opened is None:
+                find = plugins.find("communicators", self._settings.communicator)
+                self._opened = find(self.job, self._settings, self._workdir, self.run)
+            return self._opened
+
+    @cached_property
+    def executor(self) -> Executor:
+        """Where payloads run. Raises `UnusableInput`."""
+        executor: Executor = plugins.find("executors", self._settings.executor_type)(
+            self._settings, plugins.find("channels", self._settings.channel)
+        )
+        return executor
+
+    def check(self) -> None:
+        """Make sure that what will be needed is there. Raises `UnusableInput`, or `WireError` of the broker."""
+        plugins.find("channels", self._settings.channel)
+        self.transfers.check()
+        if self.job.kind is JobKind.EVENTSERVICE:
+            self.communicator.join()
+
+    def classify(self) -> f.Fact:
+        """The kind of the job, or why it is none."""
+        return classify(self.job)
+
+    def select_executor(self) -> f.Fact:
+        """Payload executor and executor type, or why there is none."""
+        try:
+            plugins.find("executors", self._settings.executor_type)
+            plugins.find("payloads", self.job.kind.value)
+        except UnusableInput as error:
+            return f.ExecutorUnavailable(why=str(error))
+        return select_executor(self.job, self._settings, self._said_by)
+
+    def prepare_payload(self) -> Payload:
+        """What is to be run, with the mark of this run. Raises `UnusableInput`."""
+        prepare = plugins.find("payloads", self.job.kind.value).prepare
+        payload: Payload = prepare(self.job, self._workdir, self._settings)
+        return payload._replace(mark=self.run)
+
+    def find(self, path: str) -> Found:
+        """A file that the payload names. Raises OSError or ValueError where there is none."""
+        file = self._workdir / path
+        seen = file.stat()
+        name = file.relative_to(self._workdir) if file.is_relative_to(self._workdir) else file
+        return Found(str(name), seen.st_size, seen.st_mtime_ns)
+
+    def close(self) -> None:
+        """Let go of connections."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()

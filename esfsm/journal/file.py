@@ -1,0 +1,102 @@
+"""The file of a journal: locked, only appended to, and on the disk when `sync` returns.
+
+All methods raise OSError, and whoever got one writes no more.
+"""
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol, Self
+
+from esfsm.durable import BUFFER_BYTES, sync_directory
+
+__all__ = ["UNSYNCED_LIMIT_BYTES", "AppendOnly", "JournalFile"]
+
+UNSYNCED_LIMIT_BYTES = 1 << 20
+"""What may be written without a sync: so much is lost at most where nothing had an effect outside."""
+
+
+class AppendOnly(Protocol):
+    """What a journal asks of its file."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is, for people."""
+        ...
+
+    def lines(self) -> Iterator[bytes]:
+        """From the beginning; each with its end of line, but for a torn last one."""
+        ...
+
+    def cut(self, size_bytes: int) -> None:
+        """Keep so many bytes, and make sure that they are on the disk; what is written follows them."""
+        ...
+
+    def write(self, content: bytes) -> None:
+        """Write all of it."""
+        ...
+
+    def sync(self) -> None:
+        """Return when all that was written survives a power failure."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+class JournalFile:
+    """A file of the operating system. Raises BlockingIOError where another process has it open."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path, self._descriptor = path, descriptor
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open it, or make it, and lock it."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(0, "it is no regular file")
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return cls(path, descriptor)
+
+    def lines(self) -> Iterator[bytes]:
+        """From the beginning."""
+        with open(self._descriptor, "rb", buffering=BUFFER_BYTES, closefd=False) as file:
+            file.seek(0)
+            yield from file
+
+    def cut(self, size_bytes: int) -> None:
+        """Keep so many bytes.
+
+        A kernel that could not write a page forgets that it could not, so the last ones are written once more.
+        """
+        dropped = os.pread(self._descriptor, os.fstat(self._descriptor).st_size - size_bytes, size_bytes)
+        if b"\n" in dropped:  # more than one torn line
+            Path(f"{self.path}.cut").write_bytes(dropped)
+        os.ftruncate(self._descriptor, size_bytes)
+        start = max(0, size_bytes - UNSYNCED_LIMIT_BYTES)
+        os.lseek(self._descriptor, start, os.SEEK_SET)
+        self.write(os.pread(self._descriptor, size_bytes - start, start))
+        self.sync()
+        sync_directory(self.path.parent)
+
+    def write(self, content: bytes) -> None:
+        """Write all of it."""
+        view = memoryview(content)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def sync(self) -> None:
+        """Return when all that was written survives a power failure."""
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        """Unlock it and let go of it."""
+        os.close(self._descriptor)

@@ -1,0 +1,46 @@
+"""A journal for readers: nothing is locked, and nothing is changed."""
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+from esfsm.durable import BUFFER_BYTES
+from esfsm.errors import UnusableJournal
+from esfsm.journal.formats import Entry, Header, entries_of, header_of
+from esfsm.journal.lines import Lines
+
+__all__ = ["read", "read_header"]
+
+
+def read(path: Path) -> tuple[Header, Iterator[Entry]]:
+    """Whose journal it is, and its entries as they are read; what is torn at its end is left out.
+
+    Raises `UnusableJournal`, for damage further on when it is come to.
+    """
+    lines = iter(Lines(_raw(path), path))
+    first = next(lines, None)
+    if first is None:
+        raise UnusableJournal(path, "it is empty")
+    header = header_of(first, path)
+    return header, entries_of(lines, header.format, path)
+
+
+def read_header(path: Path) -> Header:
+    """Whose journal it is. Raises `UnusableJournal`."""
+    raw = _raw(path)
+    try:
+        told = next(iter(Lines(raw, path)), None)
+    finally:
+        raw.close()
+    if told is None:
+        raise UnusableJournal(path, "it is empty")
+    return header_of(told, path)
+
+
+def _raw(path: Path) -> Generator[bytes]:
+    if path.is_fifo():  # nobody may ever write to it
+        raise UnusableJournal(path, "it is no regular file")
+    try:
+        with path.open("rb", buffering=BUFFER_BYTES) as file:
+            yield from file
+    except OSError as error:
+        raise UnusableJournal(path, f"{error.strerror}") from None

@@ -1,0 +1,201 @@
+"""What a simulated job works with: a client of the simulated server, transfers to simulated storages, an executor."""
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from esfsm.core import actions as a
+from esfsm.core import facts as f
+from esfsm.equipment import Equipment, Found
+from esfsm.errors import PilotErrorCode, WireError
+from esfsm.model.job import Job
+from esfsm.model.report import Answer, Booked, Grant, JobReport, Report
+from esfsm.model.settings import Settings
+from esfsm.ports import Communicator, Executor, Payload
+from esfsm.simulation.disk import PLACE, Content, Disk
+from esfsm.simulation.payload import Truth
+from esfsm.simulation.server import Server
+from esfsm.simulation.weather import Weather
+from esfsm.transfers import Transfers
+from esfsm.wire import panda
+
+__all__ = ["SimEquipment", "Storages"]
+
+
+class Client:
+    """A communicator for the simulated server, over a wire with troubles."""
+
+    def __init__(self, server: Server, panda_id: int, chance: Random, weather: Weather) -> None:
+        self._server, self._panda_id, self._chance, self._weather = server, panda_id, chance, weather
+
+    def join(self) -> None:
+        """The server knows by the heartbeat."""
+
+    def get_event_ranges(self, n: int, request: str) -> Grant:
+        """At most `n` ranges; only a broker that is asked for nothing else knows when there are no more."""
+        if self._happens(self._weather.empty):
+            return Grant(panda.read_grant(self._server.empty()))
+        reply = self._call(lambda: self._server.acquire(self._panda_id, n, request))
+        if self._happens(self._weather.database_down):
+            reply = '{"StatusCode": 30}'
+        ranges = panda.read_grant(reply)
+        return Grant(ranges, exhausted=self._server.habit == "local" and not self._server.ready)
+
+    def update_event_ranges(self, report: Report) -> Answer:
+        """Book a report; what the answer leaves open is looked up in the server's books, where there are any."""
+        items = panda.range_updates(report)
+        try:
+            if self._happens(self._weather.database_down):
+                reply = '{"StatusCode": 0, "Returns": "[false]", "Command": "{}"}'
+            else:
+                rolled_back = self._happens(self._weather.rolled_back)
+                reply = self._call(lambda: self._server.update(items, rolled_back))
+            if self._happens(self._weather.null):
+                reply = reply.replace("true", "null", 1)
+            answer = panda.read_update(reply, report.event_range_ids)
+        except WireError:
+            booked = self.booked()
+            if booked is None:
+                raise
+            return panda.settle(report, booked)
+        booked = self.booked() if answer.doubted else None
+        return answer if booked is None else panda.settle(report, booked)
+
+    def update_job(self, report: JobReport) -> str | None:
+        """Say how the job stands."""
+        return panda.read_job_answer(self._call(lambda: self._server.update_job(self._panda_id, report.state)))
+
+    def booked(self) -> dict[str, Booked] | None:
+        """What the server has; the older and simpler servers cannot be asked."""
+        if self._server.habit in ("exact", "local"):
+            return None
+        return panda.read_statuses(self._call(lambda: self._server.statuses(self._panda_id)), self._panda_id)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _call(self, ask: Callable[[], str]) -> str:
+        """One call: it may be lost, its answer may be lost, it may come twice."""
+        if self._happens(self._weather.request_lost):
+            raise WireError("connection refused")
+        if self._happens(self._weather.doubled):
+            ask()
+        reply = ask()
+        if self._happens(self._weather.answer_lost):
+            raise WireError("timed out")
+        return reply
+
+    def _happens(self, probability: float) -> bool:
+        return self._chance.random() < probability
+
+
+class Storages:
+    """All storages of a world: what is where, and what a copy says of itself."""
+
+    def __init__(self, chance: Random, weather: Weather) -> None:
+        self._chance, self._weather = chance, weather
+        self.files: dict[tuple[int, str], Content] = {}
+
+    def put(self, lfn: str, content: Content, rse: int) -> f.ArchiveStored | f.StoreFailed:
+        """Copy a file there. Other bytes under the same name are not touched."""
+        weather, happens = self._weather, self._chance.random
+        if happens() < max(weather.store_refused, weather.store_half):
+            return _store_failed("no answer")
+        held = self.files.setdefault((rse, lfn), content)
+        if held != content:
+            return _store_failed("it has other bytes there")
+        if happens() < weather.store_unheard:
+            return _store_failed("connection reset")
+        if happens() < weather.store_lies:
+            return _store_failed("its checksum is another one there")
+        return f.ArchiveStored(url=f"sim://{rse}/{lfn}")
+
+
+class SimTransfers(Transfers):
+    """Packs and stores on a simulated disk; there are no inputs."""
+
+    def __init__(
+        self, job: Job, settings: Settings, disk: Disk, storages: Storages, truth: Truth, weather: Weather
+    ) -> None:
+        super().__init__(job, PLACE, settings)
+        self._weather = weather
+        self._disk, self._storages, self._truth = disk, storages, truth
+
+    def stage_in(self) -> f.Fact:
+        """There are no inputs."""
+        return f.InputsStaged()
+
+    def pack_outputs(self, action: a.PackOutputs) -> f.Fact:
+        """One archive of all members that are as they were announced."""
+        try:
+            self._disk.trouble("write")
+        except OSError as error:
+            self._truth.spoiled.update(member.event_range_id for member in action.members)
+            return f.PackFailed(error_code=PilotErrorCode.NOLOCALSPACE, why=str(error))
+        stamps = self._disk.stamps
+        lost = {m.event_range_id: None for m in action.members if stamps.get(m.path) != m.stamp}
+        self._truth.spoiled.update(lost)
+        kept = [m for m in action.members if m.event_range_id not in lost]
+        if not kept:
+            return f.OutputsPacked(size_bytes=0, adler32="00000001", lost=tuple(lost))
+        members = tuple((m.name, self._disk.files[m.path].members[0][1]) for m in kept)
+        content = Content(members, sum(self._disk.files[m.path].size_bytes for m in kept))
+        self._disk.write(action.lfn, content, synced=True)
+        return f.OutputsPacked(size_bytes=content.size_bytes, adler32=content.adler32, lost=tuple(lost))
+
+    def store_archive(self, action: a.StoreArchive) -> f.Fact:
+        """One archive to one storage."""
+        content = self._disk.files.get(action.lfn)
+        if content is not None and self._disk.chance.random() < self._weather.archive_rots:
+            self._spoil(content)
+            content = self._disk.files[action.lfn] = Content(content.members[1:], 10)
+        if content is None or (content.size_bytes, content.adler32) != (action.size_bytes, action.adler32):
+            return f.ArchiveLost(why=f"{action.lfn} is not what was packed")
+        fact = self._storages.put(action.lfn, content, action.rse)
+        if isinstance(fact, f.StoreFailed):
+            self._spoil(content)
+        return fact
+
+    def _spoil(self, archive: Content) -> None:
+        """These ranges may be reported failed now."""
+        self._truth.spoiled.update(name.removeprefix("HITS.") for name, _ in archive.members)
+
+
+class SimEquipment(Equipment):
+    """The tools of one simulated job, for one life of its engine."""
+
+    def __init__(
+        self,
+        job: Job,
+        settings: Settings,
+        run: str,
+        communicator: Communicator,
+        transfers: SimTransfers,
+        executor: Executor,
+        disk: Disk,
+        cores: int,
+    ) -> None:
+        super().__init__(job, PLACE, settings, {}, run)
+        self.__dict__.update(transfers=transfers, executor=executor)
+        self._opened, self._disk, self._cores = communicator, disk, cores
+
+    def check(self) -> None:
+        """All of it is there."""
+
+    def select_executor(self) -> f.Fact:
+        """There is one."""
+        return f.ExecutorSelected(payload_executor="eventservice", executor_type="simulated", why="a simulated world")
+
+    def prepare_payload(self) -> Payload:
+        """What is to be run."""
+        return Payload((), PLACE, {}, Path(), Path(), self._cores, self.run)
+
+    def find(self, path: str) -> Found:
+        """A file that the payload names. Raises OSError."""
+        if path not in self._disk.files:
+            raise FileNotFoundError(f"there is no file {path}")
+        return Found(path, self._disk.files[path].size_bytes, self._disk.stamps[path])
+
+
+def _store_failed(why: str) -> f.StoreFailed:
+    return f.StoreFailed(error_code=PilotErrorCode.STAGEOUTFAILED, why=why)

@@ -1,0 +1,79 @@
+"""What if: a recorded job once more, in the outside world that its journal tells of, with other settings."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from esfsm import plugins
+from esfsm.core.engine import Engine
+from esfsm.errors import UnusableInput
+from esfsm.given import change_settings
+from esfsm.journal.formats import Header
+from esfsm.journal.reader import read
+from esfsm.retelling import retell
+from esfsm.simulation.recorded import Recorded
+from esfsm.views.risk import Risk
+
+__all__ = ["WhatIf", "what_if"]
+
+
+class WhatIf(NamedTuple):
+    """The figures of three runs of one job."""
+
+    changed: str
+    """The other settings, in words."""
+    recorded: Risk
+    """As it went."""
+    simulated: Risk
+    """Simulated with the settings that it had: how far the simulation can be believed."""
+    other: Risk
+    """Simulated with the others."""
+
+    def lines(self) -> list[str]:
+        """Side by side, for people."""
+        runs = (self.recorded, self.simulated, self.other)
+        rows = [
+            ("", "recorded", "simulated", self.changed),
+            ("event ranges lost at a kill, mean over time", *(f"{run.mean:.1f}" for run in runs)),
+            ("event ranges lost at a kill, at worst", *(str(run.most) for run in runs)),
+            ("archives stored", *(str(run.stores) for run in runs)),
+            ("reports answered", *(str(run.reports) for run in runs)),
+            ("time, s", *(f"{run.seconds:.1f}" for run in runs)),
+        ]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        return [
+            f"{row[0]:{widths[0]}}"
+            + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
+            for row in rows
+        ]
+
+
+def what_if(journal: Path | str, settings: Mapping[str, object]) -> WhatIf:
+    """What the job of a journal would have cost with other settings; a kill is one of the whole machine.
+
+    Raises `UnusableInput` for a setting that does not exist, its `UnusableJournal`, and `ReplayDiverged` as `replay`.
+    """
+    header, entries = read(Path(journal))
+    engine, recorded, world = _engine(header), Risk(), Recorded()
+    if not engine.workflow.feeds:
+        raise UnusableInput(
+            f"{journal}: {engine.workflow.title}: only an Event Service job can be run with other settings"
+        )
+    other, _ = change_settings(header.settings, settings)
+    for entry, decision in retell(engine, header, entries):
+        recorded.hear(entry.fact, engine)
+        world.hear(entry.fact, decision.actions)
+    simulated, changed = Risk(), Risk()
+    world.run(_engine(header), header, header.settings, simulated.hear)
+    world.run(Engine(engine.workflow, plugins.held(), other), header, other, changed.hear)
+    said = ", ".join(f"{name}={value}" for name, value in settings.items())
+    return WhatIf(said, recorded, simulated, changed)
+
+
+def _justified(cell: str, width: int, column: int) -> str:
+    """Words to the left, figures to the right."""
+    return cell.ljust(width) if column == 0 else cell.rjust(width)
+
+
+def _engine(header: Header) -> Engine:
+    return Engine(plugins.workflow(header.workflow), plugins.held(), header.settings)

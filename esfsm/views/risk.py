@@ -1,0 +1,42 @@
+"""What a machine that vanishes would cost, at any time of a job: event ranges in its hands that nobody has booked."""
+
+from dataclasses import dataclass
+
+from esfsm.core import facts as f
+from esfsm.core.engine import Engine
+
+__all__ = ["AT_RISK", "Risk"]
+
+AT_RISK = ("running", "produced", "packed", "stored")
+"""The states in which work is in a range that would have to be done again; stored but not reported is not found."""
+
+
+@dataclass(slots=True)
+class Risk:
+    """Figures of one job, as its facts are told."""
+
+    began: float = 0.0
+    seconds: float = 0.0
+    """From the first fact to the last."""
+    most: int = 0
+    """Ranges at risk at the worst time."""
+    stores: int = 0
+    reports: int = 0
+    _weighted: float = 0.0
+    _at_risk: int = 0
+
+    @property
+    def mean(self) -> float:
+        """Ranges at risk, over the time of the job."""
+        return self._weighted / self.seconds if self.seconds else 0.0
+
+    def hear(self, fact: f.Fact, engine: Engine) -> None:
+        """The next fact, which the engine has heard already."""
+        self.began = self.began or fact.at
+        self._weighted += self._at_risk * (fact.at - self.began - self.seconds)
+        self.seconds = fact.at - self.began
+        self.stores += isinstance(fact, f.ArchiveStored)
+        self.reports += isinstance(fact, f.RangesAcknowledged)
+        counts = engine.ranges.ledger.counts()
+        self._at_risk = sum(counts.get(state, 0) for state in AT_RISK)
+        self.most = max(self.most, self._at_risk)
