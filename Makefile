@@ -25,8 +25,9 @@ drawings: $(VENV)/.installed ## write again what is generated: diagrams/, tables
 	$(BIN)/python tests/test_readme.py
 	$(BIN)/python tests/test_contributing.py
 
-bench: $(VENV)/.installed ## measure speed and memory of one job with a payload that does nothing
+bench: $(VENV)/.installed ## measure a job with a payload that does nothing, and what its journal costs
 	$(BIN)/python benchmarks/noop.py
+	$(BIN)/python benchmarks/journal.py
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) demo .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from esfsm.plugins import check_workflow as check
     from esfsm.replayer import replay
     from esfsm.run import resume, run_workflow
-    from esfsm.supposing import what_if
+    from esfsm.supposing import WhatIf, what_if
     from esfsm.views.audit import Audit
     from esfsm.views.story import Story
 
@@ -42,6 +42,7 @@ __all__ = [
     "Story",
     "UnusableInput",
     "UnusableJournal",
+    "WhatIf",
     "audit",
     "check",
     "draw",

@@ -14,7 +14,7 @@ from esfsm.model.settings import Settings
 from esfsm.plugins import check_workflow as check
 from esfsm.replayer import replay
 from esfsm.run import resume, run_workflow
-from esfsm.supposing import what_if
+from esfsm.supposing import WhatIf, what_if
 from esfsm.views.audit import Audit
 from esfsm.views.diagram import PathTaken
 from esfsm.views.story import Story

@@ -1,16 +1,16 @@
 """What a journal says in each of its formats: header and entries, written in the newest, read from all.
 
-Format 1 said neither which state was entered nor what was surely on the disk.
+Format 1 said neither which state was entered nor what was surely on the disk, and numbered each fact.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from esfsm.core.facts import FACTS, Fact
+from esfsm.core.facts import FACTS, Fact, RangesGranted
 from esfsm.errors import UnusableJournal
 from esfsm.model.settings import Settings
 
@@ -21,6 +21,13 @@ FORMAT = 2
 
 RENAMED = {1: {"ranges_refused": "report_given_up"}}
 """By format, facts that had another name."""
+
+OWN = ("eventRangeID", "startEvent", "lastEvent")
+"""What each event range has for itself."""
+
+SHORT = {"event_range_id": "id", "event_range_ids": "ids"}
+LONG = {short: name for name, short in SHORT.items()}
+"""Names that stand in nearly every line of a long journal."""
 
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {}
 
@@ -54,14 +61,33 @@ def told_header(header: Header) -> dict[str, Any]:
 
 
 def told_entry(entry: Entry) -> dict[str, Any]:
-    """The object of a fact's line: defaults are left out."""
+    """The object of a fact's line: defaults are left out, and what a range has in common with the one before."""
     fact = entry.fact
-    told: dict[str, Any] = {"nr": entry.number, "at": fact.at, "fact": fact.name}
+    told: dict[str, Any] = {"at": fact.at, "fact": fact.name}
     for field in fields(fact):
         value = getattr(fact, field.name)
         if field.name != "at" and value != field.default:
-            told[field.name] = value
+            told[SHORT.get(field.name, field.name)] = value
+    if isinstance(fact, RangesGranted):
+        told["event_ranges"] = list(_shortened(event_range.as_panda() for event_range in fact.event_ranges))
     return told
+
+
+def _shortened(event_ranges: Iterable[dict[str, object]]) -> Iterator[object]:
+    """Only what is the range's own, where its input file and all else is that of the range before."""
+    before: dict[str, object] | None = None
+    for event_range in event_ranges:
+        shared = {key: value for key, value in event_range.items() if key not in OWN}
+        yield [event_range[key] for key in OWN] if shared == before else event_range
+        before = shared
+
+
+def _completed(event_ranges: Iterable[dict[str, Any] | list[Any]]) -> Iterator[dict[str, Any]]:
+    """As they were before they were shortened."""
+    whole: dict[str, Any] = {}
+    for event_range in event_ranges:
+        whole = {**whole, **dict(zip(OWN, event_range, strict=True))} if isinstance(event_range, list) else event_range
+        yield whole
 
 
 def header_of(told: Mapping[str, Any], path: Path) -> Header:
@@ -83,13 +109,13 @@ def entries_of(lines: Iterator[dict[str, Any]], version: int, path: Path) -> Ite
     for told in lines:
         if "fact" in told:
             number += 1
-            if told["nr"] != number:
+            if told.get("nr", number) != number:
                 raise UnusableJournal(path, f"fact {told['nr']} stands where {number} should")
-            waiting.append((number, _fact(told, version, path)))
+            waiting.append((number, _fact(told, number, version, path)))
             continue
-        if told["decided"] > number:
-            sentence = f"fact {number + 1} is missing; restore it or choose another work directory"
-            raise UnusableJournal(path, sentence)
+        if told["decided"] != number:
+            sentence = f"{told['decided']} facts should stand here, and {number} do"
+            raise UnusableJournal(path, f"{sentence}; restore it or choose another work directory")
         then = told["then"]
         for at, fact in waiting:
             yield Entry(at, fact, tuple(_today(each, version) for each in then.get(str(at), ())))
@@ -107,16 +133,21 @@ def _today(told: str, version: int) -> str:
     return before + space + renamed.get(name, name)
 
 
-def _fact(told: dict[str, Any], version: int, path: Path) -> Fact:
+def _fact(told: dict[str, Any], number: int, version: int, path: Path) -> Fact:
     """The fact that a line tells of."""
     name = _today(told["fact"], version)
     adapter = _ADAPTERS.get(name)
     if adapter is None:
         if name not in FACTS:
-            raise UnusableJournal(path, f"fact {told['nr']} is {name}, which this version does not know")
+            raise UnusableJournal(path, f"fact {number} is {name}, which this version does not know")
         adapter = _ADAPTERS[name] = TypeAdapter(FACTS[name])
-    number = told.pop("nr")
     del told["fact"], told["crc"]
+    told.pop("nr", None)
+    for short, name_of_field in LONG.items():
+        if short in told:
+            told[name_of_field] = told.pop(short)
+    if name == RangesGranted.name:
+        told["event_ranges"] = list(_completed(told["event_ranges"]))
     try:
         fact: Fact = adapter.validate_python(told)
     except ValidationError as error:

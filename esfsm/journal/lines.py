@@ -63,7 +63,7 @@ class Lines:
                 self._must_be_the_end(number, facts)
                 return
             self._format = told.get("esfsm_journal", self._format)
-            facts = told.get("nr", facts)
+            facts += "fact" in told
             self.good_bytes += len(raw)
             yield told
 

@@ -46,7 +46,7 @@ class Disk:
     forgotten: bool = False
     """A sync has failed: what was unsynced then will not reach the disk unless it is written again."""
     unsynced: set[str] = field(default_factory=set)
-    _clock: int = 0
+    _clock: int = 1_700_000_000_000_000_000
 
     def write(self, name: str, content: Content, synced: bool) -> None:
         """A file appears, or is another one from now on."""

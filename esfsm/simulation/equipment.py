@@ -13,7 +13,7 @@ from esfsm.model.report import Answer, Booked, Grant, JobReport, Report
 from esfsm.model.settings import Settings
 from esfsm.ports import Communicator, Executor, Payload
 from esfsm.simulation.disk import PLACE, Content, Disk
-from esfsm.simulation.payload import Truth
+from esfsm.simulation.payload import OUTPUT, Truth
 from esfsm.simulation.server import Server
 from esfsm.simulation.weather import Weather
 from esfsm.transfers import Transfers
@@ -158,7 +158,7 @@ class SimTransfers(Transfers):
 
     def _spoil(self, archive: Content) -> None:
         """These ranges may be reported failed now."""
-        self._truth.spoiled.update(name.removeprefix("HITS.") for name, _ in archive.members)
+        self._truth.spoiled.update(name.removeprefix(f"{OUTPUT}.") for name, _ in archive.members)
 
 
 class SimEquipment(Equipment):

@@ -11,12 +11,14 @@ from esfsm.simulation.disk import Content, Disk
 from esfsm.simulation.weather import Weather
 from esfsm.wire import athenamp
 
-__all__ = ["Ear", "Habits", "Payload", "Truth"]
+__all__ = ["OUTPUT", "Ear", "Habits", "Payload", "Truth"]
 
 WIRE_S = 0.0002
 """From one end of a channel to the other."""
 LATE_S = 0.05
 """How much later than the end of its process a payload's last words may be heard."""
+OUTPUT = "HITS.pool.root.1"
+"""The LFN of the output of a simulated job."""
 BABBLE = (
     "",
     "\0",
@@ -163,7 +165,7 @@ class Payload:
             self._truth.spoiled.add(event_range_id)
             text = athenamp.error_message(athenamp.RangeError(event_range_id, "ERR_ATHENAMP_PROCESS", "Seek failed"))
         else:
-            path = f"HITS.{event_range_id}"
+            path = f"{OUTPUT}.{event_range_id}"
             if happens() < weather.no_output:
                 self._truth.spoiled.add(event_range_id)
             else:
@@ -204,6 +206,6 @@ class Payload:
             self._unheard.append(message)
             return
         said = message.text.partition("ID:")[2].partition(",")[0]
-        if said and f"HITS.{said}" in self._disk.files:
+        if said and f"{OUTPUT}.{said}" in self._disk.files:
             self._truth.announced.setdefault(said, []).append(ear)
         self._agenda.after(WIRE_S + late_s, lambda: ear.hear(message))

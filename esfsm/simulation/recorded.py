@@ -32,6 +32,7 @@ from esfsm.simulation.weather import CALM
 
 __all__ = ["Recorded"]
 
+NEVER_S = 1e9
 TROUBLE = {
     "store_archive": "store_failed",
     "report_ranges": "report_unanswered",
@@ -144,6 +145,8 @@ class Recorded:
         """The nth range that is handed out goes as the nth went that was granted."""
         went = list(self.ranges.values())
         usual_s = median([one.took_s for one in went if one.took_s is not None] or [1.0])
+        if self._death is not None:  # what it had not finished by then, it does not finish before
+            usual_s = NEVER_S
 
         def of(event_range_id: str) -> _Range:
             return went[server.rows[event_range_id].position - 1]

@@ -12,10 +12,11 @@ import orjson
 
 from esfsm.errors import WireError
 
-__all__ = ["ACTIVE", "HABITS", "MAX_ATTEMPT", "Row", "Server"]
+__all__ = ["HABITS", "TASK_ID", "Row", "Server"]
 
 HABITS = ("exact", "postgres", "v1", "local")
 """To the letter; with PostgreSQL's additional `false`; API v1 with its 500; a broker that knows its requests."""
+TASK_ID, FILE_ID = 41000456, 990001
 MAX_ATTEMPT = 3
 ACTIVE = ("sent", "running", "starting", "transferring")
 """The states of a job whose reports are booked."""
@@ -66,8 +67,8 @@ class Server:
                 "eventRangeID": name,
                 "startEvent": self.rows[name].position,
                 "lastEvent": self.rows[name].position,
-                "LFN": "EVNT.pool.root",
-                "GUID": "0",
+                "LFN": f"EVNT.{TASK_ID}._000001.pool.root.1",
+                "GUID": "8A1F0C1E-0000-0000-0000-000000000001",
                 "scope": "simulated",
             }
             for name in names
@@ -130,7 +131,7 @@ class Server:
 
     def _send(self, panda_id: int) -> str:
         position, attempt = self.ready.pop()
-        name = f"7-{panda_id}-1-{position}-{attempt}"
+        name = f"{TASK_ID}-{panda_id}-{FILE_ID}-{position}-{attempt}"
         self.rows[name] = Row(position, attempt, panda_id)
         return name
 

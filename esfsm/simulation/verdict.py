@@ -10,6 +10,7 @@ from esfsm.journal.lines import Lines
 from esfsm.model.report import Booked
 from esfsm.retelling import retell
 from esfsm.simulation.disk import PLACE
+from esfsm.simulation.payload import OUTPUT
 from esfsm.simulation.server import Row
 from esfsm.simulation.world import JobRun, World
 from esfsm.views.audit import Bookkeeper, Found, StorageBook, compare
@@ -52,7 +53,7 @@ def _row(world: World, name: str, row: Row) -> Iterator[str]:
         ]
         if not good:
             yield f"event range {name}: booked in {lfn}, which no storage has"
-        elif f"HITS.{name}" not in dict(good[0].members):
+        elif f"{OUTPUT}.{name}" not in dict(good[0].members):
             yield f"event range {name}: booked in {lfn}, which has no output of it"
     if row.status == "failed" and name not in world.truth.spoiled:
         yield f"event range {name}: reported failed without a cause"

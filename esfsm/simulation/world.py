@@ -19,13 +19,13 @@ from esfsm.simulation.agenda import Agenda, Killed, Life, SimInbox, SimPool, pic
 from esfsm.simulation.disk import Disk, SimFile, disk_broken, disk_full
 from esfsm.simulation.equipment import Client, SimEquipment, SimTransfers, Storages
 from esfsm.simulation.executor import SimExecutor
-from esfsm.simulation.payload import Habits, Payload, Truth
-from esfsm.simulation.server import HABITS, Server
+from esfsm.simulation.payload import OUTPUT, Habits, Payload, Truth
+from esfsm.simulation.server import HABITS, TASK_ID, Server
 from esfsm.simulation.weather import CALM, Weather
 
 __all__ = ["JobRun", "World"]
 
-FIRST_PANDA_ID = 5001
+FIRST_PANDA_ID = 7_000_000_001
 MOST_JOBS = 8
 MOST_LIVES = 12
 
@@ -49,12 +49,21 @@ class JobRun:
 class World:
     """Everything that one seed makes."""
 
-    def __init__(self, seed: int, workflow: Workflow, held: Mapping[str, Workflow], *, most_ranges: int) -> None:
+    def __init__(
+        self,
+        seed: int,
+        workflow: Workflow,
+        held: Mapping[str, Workflow],
+        *,
+        most_ranges: int,
+        weather: Weather | None = None,
+    ) -> None:
+        """`weather`: instead of one that is drawn; then there are as many ranges as there may be."""
         self.chance = chance = Random(seed)
         self.workflow, self.held = workflow, held
-        self.weather = Weather.drawn(chance)
+        self.weather = weather or Weather.drawn(chance)
         self.agenda = Agenda()
-        self.ranges = round(pick(chance, 1, most_ranges))
+        self.ranges = most_ranges if weather else round(pick(chance, 1, most_ranges))
         self.server = Server(chance, self.ranges, chance.choice(HABITS))
         self.storages = Storages(chance, self.weather)
         self.truth = Truth()
@@ -213,10 +222,10 @@ def _definition(panda_id: int) -> Job:
     return Job.read(
         {
             "PandaID": panda_id,
-            "taskID": 7,
+            "taskID": TASK_ID,
             "jobsetID": 1,
             "eventService": "True",
             "transformation": "simulated.py",
-            "outFiles": "HITS",
+            "outFiles": OUTPUT,
         }
     )

@@ -365,10 +365,11 @@ def test_a_payload_that_has_ended_is_not_adopted_and_its_socket_file_is_removed(
 def test_a_payload_whose_channel_is_in_use_is_not_adopted(
     open_executor: Callable[[Settings], Executor], outlive: Outlive
 ) -> None:
-    orphan = outlive("simulate", "go")
+    orphan, executor = outlive("simulate", "go"), open_executor(Settings())
+    executor.end_orphan(orphan.payload.mark)  # alive it would connect to this channel, at any time
     with closing(ZmqChannel(orphan.channel)):
         before = descriptors()
-        assert not adopted(open_executor(Settings()), orphan)
+        assert not adopted(executor, orphan)
         assert descriptors() == before
         assert orphan.socket_file.is_socket()
 

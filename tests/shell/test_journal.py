@@ -90,7 +90,19 @@ def test_bytes_of_a_name_that_are_no_utf_8_become_question_marks(path: Path) -> 
 
 def test_a_default_is_not_written(path: Path) -> None:
     written(path, (JobReported(),))
-    assert json.loads(path.read_bytes().splitlines()[1]).keys() == {"nr", "at", "fact", "crc"}
+    assert json.loads(path.read_bytes().splitlines()[1]).keys() == {"at", "fact", "crc"}
+
+
+def test_what_a_range_has_in_common_with_the_one_before_is_written_once(path: Path) -> None:
+    files = [{"LFN": "one", "GUID": None, "scope": "x"}, {"LFN": "two", "GUID": "g", "scope": "x", "more": [1]}]
+    spans = [{"eventRangeID": f"1-2-3-{n}-1", "startEvent": n, "lastEvent": n} for n in range(6)]
+    which = (0, 0, 1, 1, 0, 1)
+    ranges = tuple(EventRange.model_validate({**span, **files[n]}) for span, n in zip(spans, which, strict=True))
+    written(path, (RangesGranted(event_ranges=ranges),))
+    lines = json.loads(path.read_bytes().splitlines()[1])["event_ranges"]
+    assert [isinstance(line, list) for line in lines] == [False, True, False, True, False, False]
+    assert lines[1] == ["1-2-3-1-1", 1, 1]
+    assert told(path) == [RangesGranted(at=1.5, event_ranges=ranges)]
 
 
 def test_facts_are_numbered_through_all_groups_and_lives(path: Path) -> None:

@@ -149,16 +149,26 @@ def test_zeros_behind_an_older_format_are_passed_over(path: Path) -> None:
     assert len(entries(path)) == 21
 
 
-def test_a_line_that_is_missing_is_noticed() -> None:
-    lines = file_with([4])[0].content.splitlines(keepends=True)
-    with pytest.raises(UnusableJournal, match="fact 3 stands where 2 should"):
-        read_back(b"".join(lines[:2] + lines[3:]))
-
-
-def test_a_fact_that_is_missing_before_what_was_decided_because_of_it_is_noticed() -> None:
+@pytest.mark.parametrize("missing", [1, 2])
+def test_a_fact_that_is_missing_before_what_was_decided_because_of_it_is_noticed(missing: int) -> None:
     lines = file_with([2, "decided"])[0].content.splitlines(keepends=True)
-    with pytest.raises(UnusableJournal, match="fact 2 is missing; restore it or choose another work directory"):
-        read_back(b"".join(lines[:2] + lines[3:]))
+    with pytest.raises(UnusableJournal, match="2 facts should stand here, and 1 do; restore it or choose another work"):
+        read_back(b"".join(line for number, line in enumerate(lines) if number != missing))
+
+
+def test_a_fact_that_stands_there_twice_is_noticed() -> None:
+    lines = file_with([2, "decided"])[0].content.splitlines(keepends=True)
+    with pytest.raises(UnusableJournal, match="2 facts should stand here, and 3 do"):
+        read_back(b"".join([*lines[:2], *lines[1:]]))
+
+
+def test_a_fact_of_format_1_that_is_missing_is_noticed() -> None:
+    lines = FORMAT_1.read_bytes().splitlines(keepends=True)
+    numbers = [number for number, line in enumerate(lines) if b'"nr":2,' in line]
+    with pytest.raises(UnusableJournal, match="fact 3 stands where 2 should"):
+        read_back(
+            b"".join(line for number, line in enumerate(lines) if number not in numbers and b"decided" not in line)
+        )
 
 
 def test_a_line_of_another_journal_is_noticed() -> None:

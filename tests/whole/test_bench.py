@@ -1,4 +1,4 @@
-"""The benchmark measures what it says, on a small job."""
+"""The benchmarks measure what they say, on small jobs."""
 
 import re
 import subprocess
@@ -16,3 +16,12 @@ def test_the_benchmark_prints_each_figure_with_its_spread() -> None:
     for what, ours, bare, ratio in rows:
         assert re.fullmatch(r" *[\d,.]+ \([\d,.]+ - [\d,.]+\) ", ours), what
         assert bool(bare.strip()) == bool(ratio.strip()) == ("request" in what)
+
+
+def test_what_a_journal_costs_is_printed_beside_what_its_lines_cost() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "journal.py"), "--ranges", "50", "--repeats", "1"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100).stdout.splitlines()
+    assert re.fullmatch(r"50 event ranges: [\d,]+ bytes of journal each", told[0])
+    assert [line.split()[0] for line in told[1:]] == ["parse", "take_up", "replay"]
+    for line in told[1:]:
+        assert re.search(r"[\d.]+ s \([\d.]+ - [\d.]+\) +[\d.]+ x parse, \d+ MB", line), line
