@@ -128,9 +128,10 @@ class Engine:
         if fact.answers and action is None:
             return ()
         self._now = fact.at
-        if action is not None and self._ends(fact, action):
+        ends = action is not None and self._ends(fact, action)
+        if ends:
             del self._outstanding[fact.answers]
-        self._book(fact, action)
+        self._book(fact, action, ends)
         actions = [] if self._moves_nothing(fact, action) else self._move(fact)
         if isinstance(fact, f.PayloadGone) and fact.answers in self._outstanding:
             actions.append(self._outstanding[fact.answers])  # begun and never answered: begun again
@@ -162,7 +163,7 @@ class Engine:
             return False
         return fact.answers != self._doing if action.for_state else isinstance(fact, f.ActionBroke)
 
-    def _book(self, fact: f.Fact, action: Action | None) -> None:
+    def _book(self, fact: f.Fact, action: Action | None, ends: bool) -> None:
         """Remember what a fact says, wherever the job stands."""
         if isinstance(fact, f.PayloadStarted):
             self.exit_code, self._started = None, fact
@@ -171,11 +172,7 @@ class Engine:
         elif isinstance(fact, f.JobResumed):
             self._resume(Settings.model_validate(fact.settings))
             self._started = self._started if fact.adopted else None
-        if (
-            action is not None
-            and action.name in PAYLOADS
-            and (isinstance(fact, f.PayloadGone) or self._ends(fact, action))
-        ):
+        if action is not None and action.name in PAYLOADS and (ends or isinstance(fact, f.PayloadGone)):
             self._started = None
             self.ranges.payload_gone()
         self.ranges.hear(fact, action)
@@ -258,8 +255,9 @@ class Engine:
             return self._decide_report(self._report_again)
         if self.workflow.states[self.state].holds is None:
             return []
-        alive = bool(self._payloads())
-        feeding = alive and self._is_doing
+        doing = self._outstanding.get(self._doing)
+        feeding = doing is not None and doing.name in PAYLOADS
+        alive = feeding or bool(self._payloads())
         due = list(self.ranges.due(self._now, feeding=feeding, flush=self._flush or not alive))
         self._flush = False
         if not alive and self._doing == 0:

@@ -25,7 +25,7 @@ class Ledger:
             name: {} for name, state in table.states.items() if state.on or name not in table.ends
         }
         self._definition: dict[str, EventRange] = {}
-        self._counts: Counter[str] = Counter()
+        self._ended: Counter[str] = Counter()
         self._free: dict[str, None] = {}
         self.events_finished = 0
 
@@ -41,7 +41,8 @@ class Ledger:
 
     def counts(self) -> Mapping[str, int]:
         """How many ranges are in each state that has any, ends included."""
-        return {name: self._counts[name] for name in self._table.states if self._counts[name]}
+        counts = {name: len(self._waiting.get(name, ())) or self._ended[name] for name in self._table.states}
+        return {name: n for name, n in counts.items() if n}
 
     def waiting(self, state: str) -> tuple[str, ...]:
         """The ranges in a state with a way out, in the order in which they came there."""
@@ -63,9 +64,9 @@ class Ledger:
 
     def step(self, fact: str, event_range_ids: Iterable[str]) -> None:
         """Take ranges one arrow further; raises `WorkflowError` when one of them cannot hear the fact."""
-        targets = [(event_range_id, self._target(event_range_id, fact)) for event_range_id in event_range_ids]
-        for event_range_id, target in targets:
-            self._take(event_range_id)
+        for event_range_id, target in [(name, self._target(name, fact)) for name in event_range_ids]:
+            del self._waiting[self._state[event_range_id]][event_range_id]
+            self._free.pop(event_range_id, None)
             self._put(event_range_id, target)
 
     def hears(self, event_range_id: str, fact: str) -> bool:
@@ -98,18 +99,12 @@ class Ledger:
             raise WorkflowError(f"event range {event_range_id}", "never granted", fact)
         return self._table.next(state, fact)
 
-    def _take(self, event_range_id: str) -> None:
-        state = self._state[event_range_id]
-        del self._waiting[state][event_range_id]
-        self._counts[state] -= 1
-        self._free.pop(event_range_id, None)
-
     def _put(self, event_range_id: str, state: str) -> None:
         self._state[event_range_id] = state
-        self._counts[state] += 1
         if state in self._waiting:
             self._waiting[state][event_range_id] = None
             return
+        self._ended[state] += 1
         event_range = self._definition.pop(event_range_id)
         if state == "finished":
             self.events_finished += event_range.events

@@ -82,7 +82,8 @@ class Ranges:
 
     def due(self, now: float, *, feeding: bool, flush: bool) -> Iterator[Action]:
         """What is to be done for the ranges now; `feeding`: a payload is to get more, `flush`: pack all there is."""
-        yield from self._feed(now) if feeding else self._starve()
+        if self._supply.wanted:
+            yield from self._feed(now) if feeding else self._starve()
         for action in self.stageout.due(now, flush):
             if isinstance(action, ReportRanges):
                 again = [i for i in action.report.event_range_ids if self.ledger[i] == "unanswered"]
@@ -110,8 +111,6 @@ class Ranges:
 
     def _feed(self, now: float) -> Iterator[Action]:
         supply = self._supply
-        if not supply.wanted:
-            return
         stock = self.ledger.hand_over(supply.wanted)
         if stock or supply.exhausted:
             supply.wanted = 0
@@ -126,9 +125,8 @@ class Ranges:
 
     def _starve(self) -> Iterator[Action]:
         """The payload asks although it is to end: nothing more comes."""
-        if self._supply.wanted:
-            self._supply.wanted = 0
-            yield StockRanges(last=True)
+        self._supply.wanted = 0
+        yield StockRanges(last=True)
 
     def _hear_output(self, fact: f.OutputProduced) -> None:
         output = Output(fact.paths, fact.size_bytes, fact.at, fact.stamps)

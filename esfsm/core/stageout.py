@@ -137,7 +137,8 @@ class StageOut:
 
     def due(self, now: float, flush: bool) -> Iterator[Action]:
         """What is to be done now; `flush`: pack whatever waits."""
-        self._collect(now, flush)
+        if self._outputs or self._failures:
+            self._collect(now, flush)
         for batch in self.batches.values():
             if not batch.busy and not batch.given_up and batch.not_before <= now:
                 batch.busy = True
