@@ -38,7 +38,8 @@ class CalmWorld(World):
     """One job of so many ranges, in calm weather."""
 
     def __init__(self, ranges: int) -> None:
-        super().__init__(0, plugins.workflow("eventservice"), plugins.held(), most_ranges=ranges, weather=CALM)
+        workflow, held = plugins.workflow("eventservice"), plugins.held()
+        super().__init__(0, workflow, held, most_ranges=ranges, fewest_ranges=ranges, weather=CALM)
 
     def _settings(self) -> Settings:
         return Settings(output_url="sim://0")

@@ -1,4 +1,4 @@
-"""audit: journal, server and storage of one job, read anew and compared. Nothing is changed, no running job held up.
+"""audit: journal, server and storage of one job, read anew and compared. It changes nothing, and no job waits for it.
 
 What cannot be read is a difference, too.
 """
@@ -13,13 +13,13 @@ from typing import NamedTuple
 from esfsm import plugins
 from esfsm.core.engine import Engine
 from esfsm.errors import PilotErrorCode, TransferError, UnusableInput, WireError
+from esfsm.journal.file import JOURNAL
 from esfsm.journal.reader import read
 from esfsm.model.job import Job, JobKind
 from esfsm.model.report import Booked
 from esfsm.model.settings import Settings
 from esfsm.ports import Archiver, OpenCommunicator, Storage
 from esfsm.retelling import retell
-from esfsm.run import JOURNAL
 from esfsm.views.audit import Archive, Audit, Bookkeeper, Found, JournalBook, StorageBook, compare, summary
 
 __all__ = ["audit"]
@@ -96,8 +96,7 @@ def _names(told: _Told, workdir: Path, troubles: list[str]) -> frozenset[str]:
     """Of all files in the directories where archives of the job are, or would be."""
     if told.job.kind is not JobKind.EVENTSERVICE:
         return frozenset()
-    urls = [told.settings.output_url or str(workdir / "outputs"), told.settings.failover_url or ""]
-    directories = {url.rstrip("/") for url in urls if url}
+    directories = {*told.settings.storage_urls(workdir)}
     directories |= {archive.url.rpartition("/")[0] for archive in told.book.stored}
     names: set[str] = set()
     for directory in sorted(directories):
@@ -139,6 +138,5 @@ def _found(archive: Archive, path: Path) -> Found | None:
 
 
 def _storage(url: str) -> Storage:
-    scheme, separator, _ = url.partition("://")
-    storage: Storage = plugins.find("storage", scheme if separator else "file")()
+    storage: Storage = plugins.storage(url)
     return storage

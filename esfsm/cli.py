@@ -154,7 +154,7 @@ def replay(
     what_if: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Run it with another setting.")] = None,
 ) -> None:
     """Tell the story of journals; exit code 1 if this code would decide otherwise."""
-    settings = _assignments(what_if or [])
+    settings = _assignments(what_if or [], "--what-if")
     for journal in journals:
         if len(journals) > 1:
             _show(f"{journal}:")
@@ -202,13 +202,13 @@ def _hear_signals(handler: Callable[[int, FrameType | None], object] | signal.Ha
     return {number: signal.signal(number, handler) for number in STOP_SIGNALS}
 
 
-def _assignments(given: Sequence[str]) -> dict[str, str]:
+def _assignments(given: Sequence[str], option: str = "--set") -> dict[str, str]:
     """`KEY=VALUE` of the command line; raises `UnusableInput` for anything else."""
     pairs = {}
     for text in given:
         key, separator, value = text.partition("=")
         if not separator:
-            raise UnusableInput(f"--set {text}: KEY=VALUE is expected")
+            raise UnusableInput(f"{option} {text}: KEY=VALUE is expected")
         pairs[key] = value
     return pairs
 

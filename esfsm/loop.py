@@ -3,7 +3,7 @@
 A fact is written down first; what it leads to is decided by the core, and done elsewhere; the answer is a fact.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from loguru import logger
@@ -13,6 +13,7 @@ from esfsm.core.engine import Engine
 from esfsm.core.facts import Fact, JobResumed, PayloadStarted
 from esfsm.errors import WorkflowError
 from esfsm.journal.writer import Journal
+from esfsm.model.settings import Settings
 from esfsm.retelling import retell
 
 __all__ = ["Hands", "Incoming", "Loop", "Watch"]
@@ -70,20 +71,20 @@ class Loop:
             self._old = True
             if entry.then is None:
                 unsaid[entry.number] = decision.told()
-        if any(unsaid.values()):
+        if unsaid:
             self._journal.decided(unsaid)
 
-    def run(self, hands: Hands, settings: Mapping[str, object], sync: str) -> None:
-        """Begin the job or take it up again, and go on until it has ended; `sync`: as in the settings."""
-        engine = self._engine
+    def run(self, hands: Hands, settings: Settings) -> None:
+        """Begin the job or take it up again with these settings, and go on until it has ended."""
+        engine, sync = self._engine, settings.sync
         if self._old:
             started = engine.adoptable
             in_hand = engine.ranges.ledger.waiting("running")
             adopted = started is not None and hands.adopt(started, in_hand)
             if not adopted:
                 hands.end_orphans()
-            self._hear([JobResumed(settings=settings, adopted=adopted)], sync)
-            if sync != "never":
+            self._hear([JobResumed(settings=settings.model_dump(mode="json"), adopted=adopted)], sync)
+            if sync != "never":  # what is begun again may have an effect outside
                 self._journal.sync()
         self._start(engine.outstanding(), hands)
         while not engine.ended:
@@ -96,6 +97,8 @@ class Loop:
 
     def _hear(self, facts: Sequence[Fact], sync: str) -> list[Action]:
         """Write facts down, then decide; returns what is to be done."""
+        if sync != "never" and self._journal.has_much_unsynced:
+            self._journal.sync()
         entries = self._journal.append([fact for fact in facts if self._possible(fact)], self._inbox.now())
         if not entries:
             return []
@@ -110,9 +113,8 @@ class Loop:
             self._log.info("{} -> {}", entry.fact.name, self._engine.state)
             if self._watch is not None:
                 self._watch(entry.fact, self._engine)
-        if any(decisions.values()):
-            self._journal.decided(decisions)
-        if sync != "never" and (self._journal.has_much_unsynced or any(action.outside for action in actions)):
+        self._journal.decided(decisions)
+        if sync != "never" and any(action.outside for action in actions):
             self._journal.sync()
         return actions
 

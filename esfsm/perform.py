@@ -1,6 +1,6 @@
-"""One action, one adapter call, one fact. Here are the only pools of threads, and the only `except Exception`.
+"""One action, one adapter call, one fact. Here are the only pools of threads, and what nobody foresaw ends here.
 
-Expected trouble becomes the fact that the action may be answered by; what nobody foresaw becomes `action_broke`.
+Expected trouble becomes the fact that the action may be answered by, any other exception becomes `action_broke`.
 """
 
 from collections.abc import Callable, Collection
@@ -16,7 +16,7 @@ from esfsm.equipment import Equipment
 from esfsm.errors import EsfsmError, PilotErrorCode, UnusableInput, WireError
 from esfsm.hooks import FactHooks
 from esfsm.inbox import Inbox
-from esfsm.model.report import JobReport
+from esfsm.model.report import STOP_COMMANDS, JobReport
 from esfsm.ports import ProcessIdentity, Running
 
 __all__ = ["Performer", "Pool", "Pools"]
@@ -27,9 +27,6 @@ TALKS = 2
 """Words with the server at the same time; they never wait for a store."""
 END_PATIENCE_S = 15.0
 """How long a payload may take to end when its engine ends; executors kill what SIGTERM does not end before."""
-
-STOP_COMMANDS = ("tobekilled", "softkill")
-"""What PanDA answers to a heartbeat when the job is to end."""
 
 
 class Pool(Protocol):

@@ -19,7 +19,17 @@ from esfsm.core.soundness import check, sound
 from esfsm.core.workflow import Workflow
 from esfsm.errors import MissingExtra, UnknownName, UnsoundWorkflow, UnusableInput
 
-__all__ = ["check_workflow", "find", "held", "job_workflow_names", "names", "shelf", "workflow", "workflow_names"]
+__all__ = [
+    "check_workflow",
+    "find",
+    "held",
+    "job_workflow_names",
+    "names",
+    "shelf",
+    "storage",
+    "workflow",
+    "workflow_names",
+]
 
 _KIND = {
     "archives": "archive format",
@@ -57,6 +67,12 @@ def find(drawer: str, name: str) -> Any:
             raise MissingExtra(_KIND[drawer], name, extra.strip("[]")) from error
         raise
     return getattr(found, attribute) if attribute else found
+
+
+def storage(url: str) -> Any:
+    """The storage for a URL; a path is one of a local file. Raises as `find`."""
+    scheme, separator, _ = url.partition("://")
+    return find("storage", scheme if separator else "file")()
 
 
 def shelf() -> Traversable:

@@ -11,6 +11,7 @@ from esfsm.equipment import Equipment
 from esfsm.errors import UnusableInput, UnusableJournal
 from esfsm.given import change_settings, read_job, read_settings
 from esfsm.inbox import Clock, Inbox
+from esfsm.journal.file import JOURNAL
 from esfsm.journal.formats import Header
 from esfsm.journal.writer import Journal
 from esfsm.loop import Loop, Watch
@@ -21,10 +22,7 @@ from esfsm.perform import Performer
 from esfsm.stops import stop_requests
 from esfsm.views.outcome import outcome
 
-__all__ = ["JOURNAL", "resume", "run_workflow"]
-
-
-JOURNAL = "journal.jsonl"
+__all__ = ["resume", "run_workflow"]
 
 
 def run_workflow(
@@ -96,7 +94,7 @@ def _go_on(
         try:
             equipment.check()
             with stop_requests(inbox):
-                loop.run(performer, settings.model_dump(mode="json"), settings.sync)
+                loop.run(performer, settings)
         finally:
             performer.close()
     return outcome(journal.header.panda_id, engine, journal.path)

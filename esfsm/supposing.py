@@ -51,28 +51,26 @@ class WhatIf(NamedTuple):
 def what_if(journal: Path | str, settings: Mapping[str, object]) -> WhatIf:
     """What the job of a journal would have cost with other settings; a kill is one of the whole machine.
 
+    Simulated are the payload's times, errors and end, the answers of storage and server, and requests to stop; kills of
+    the engine are left out, and so are outputs that were lost and archives that could not be packed.
+
     Raises `UnusableInput` for a setting that does not exist, its `UnusableJournal`, and `ReplayDiverged` as `replay`.
     """
     header, entries = read(Path(journal))
     engine, recorded, world = _engine(header), Risk(), Recorded()
     if not engine.workflow.feeds:
-        raise UnusableInput(
-            f"{journal}: {engine.workflow.title}: only an Event Service job can be run with other settings"
-        )
+        raise UnusableInput(f"journal {journal}: only an Event Service job can be run with other settings")
     other, _ = change_settings(header.settings, settings)
     for entry, decision in retell(engine, header, entries):
         recorded.hear(entry.fact, engine)
         world.hear(entry.fact, decision.actions)
+    if not world.had_payload:
+        raise UnusableInput(f"journal {journal}: no payload was started, so there is nothing to simulate")
     simulated, changed = Risk(), Risk()
     world.run(_engine(header), header, header.settings, simulated.hear)
     world.run(Engine(engine.workflow, plugins.held(), other), header, other, changed.hear)
     said = ", ".join(f"{name}={value}" for name, value in settings.items())
     return WhatIf(said, recorded, simulated, changed)
-
-
-def _justified(cell: str, width: int, column: int) -> str:
-    """Words to the left, figures to the right."""
-    return cell.ljust(width) if column == 0 else cell.rjust(width)
 
 
 def _engine(header: Header) -> Engine:

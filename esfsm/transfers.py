@@ -19,7 +19,10 @@ from esfsm.ports import Archiver, Storage
 __all__ = ["Transfers"]
 
 ARCHIVE_FORMAT = "tar"
-OURS = ("journal.jsonl", "broker.sqlite", "payload.stdout", "payload.stderr", "jobReport.json")
+OURS = (
+    *("journal.jsonl", "journal.jsonl.cut", "broker.sqlite", "broker.sqlite-wal", "broker.sqlite-shm"),
+    *("payload.stdout", "payload.stderr", "jobReport.json"),
+)
 """What lies in a work directory beside inputs and outputs."""
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """How a file system says that there is no room: on the disk, in the quota, in one file."""
@@ -30,10 +33,9 @@ class Transfers:
 
     def __init__(self, job: Job, workdir: Path, settings: Settings) -> None:
         self._job, self._workdir, self._settings = job, workdir, settings
-        output_url = settings.output_url or str(workdir / "outputs")
         self._packed: set[str] = set()
         """Archives that were packed, and synced, by this process."""
-        self._rses = [url.rstrip("/") for url in (output_url, settings.failover_url) if url]
+        self._rses = settings.storage_urls(workdir)
 
     def check(self) -> None:
         """Whether there is a storage for each place; raises `UnknownName` or `MissingExtra`."""
@@ -153,8 +155,7 @@ class Transfers:
         return plugins.find("payloads", self._job.kind.value)
 
     def _storage(self, url: str) -> Storage:
-        scheme, separator, _ = url.partition("://")
-        storage: Storage = plugins.find("storage", scheme if separator else "file")()
+        storage: Storage = plugins.storage(url)
         return storage
 
     def _get(self, spec: FileSpec) -> f.FileCopy:

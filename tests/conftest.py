@@ -1,4 +1,4 @@
-"""How long hypothesis looks for what breaks: `HYPOTHESIS_PROFILE=nightly` for a long time, `mutants` for a short one."""
+"""How long hypothesis looks for what breaks: `HYPOTHESIS_PROFILE=nightly` is long, `mutants` short."""
 
 import os
 

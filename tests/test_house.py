@@ -34,7 +34,7 @@ ARROWS = {
     "hooks": {"core", "equipment", "ports", "errors"},
     "perform": {"core", "equipment", "hooks", "inbox", "ports", "model", "errors"},
     "replayer": {"core", "journal", "plugins", "retelling", "views"},
-    "auditor": {"core", "journal", "plugins", "ports", "retelling", "run", "views", "model", "errors"},
+    "auditor": {"core", "journal", "plugins", "ports", "retelling", "views", "model", "errors"},
     "simulation": {
         *("adapters", "core", "equipment", "inbox", "journal", "loop", "perform", "ports", "retelling", "transfers"),
         *("views", "wire", "model", "errors"),
@@ -42,7 +42,7 @@ ARROWS = {
     "supposing": {"core", "given", "journal", "plugins", "retelling", "simulation", "views", "errors"},
     "testing": {"plugins", "replayer", "simulation", "views", "errors"},
     "given": {"model", "errors"},
-    "loop": {"core", "journal", "retelling", "errors"},
+    "loop": {"core", "journal", "retelling", "model", "errors"},
     "run": {
         *("core", "equipment", "given", "inbox", "journal", "loop", "perform", "plugins", "stops", "views"),
         *("model", "errors"),
@@ -75,6 +75,7 @@ FORBIDDEN = {
     "wire": WITHOUT_WORLD | {"pydantic"},
     "model": WITHOUT_WORLD - {"pathlib"},
     "views": WITHOUT_WORLD - {"pathlib"},
+    "simulation": WITHOUT_WORLD - {"pathlib", "random"},
     "ports": WITHOUT_WORLD - {"pathlib"},
 }
 """Rooms that take time, sizes and names as arguments, and what they must not import."""

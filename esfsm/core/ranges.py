@@ -116,7 +116,7 @@ class Ranges:
             supply.wanted = 0
             yield StockRanges(event_ranges=stock, last=not stock)
         elif not supply.asking and supply.not_before <= now:
-            if supply.tries >= self.settings.report_attempts:
+            if supply.tries - supply.empty >= self.settings.report_attempts:
                 why = f"no event ranges after {supply.tries} requests: {supply.why}"
                 yield Note(fact=f.LimitExceeded(error_code=PilotErrorCode.COMMUNICATIONFAILURE, why=why))
                 return
@@ -173,11 +173,12 @@ class Ranges:
         supply = self._supply
         supply.asking = False
         self._requests += isinstance(fact, f.RangesGranted | f.RangesExhausted)
+        new: tuple[str, ...] = ()
         if isinstance(fact, f.RangesGranted):
-            self.total = fact.total
-        if isinstance(fact, f.RangesGranted):
+            self.total = self.total if fact.total is None else fact.total
             supply.empty = 0 if fact.event_ranges else supply.empty + 1
-        if isinstance(fact, f.RangesGranted) and self.ledger.grant(fact.event_ranges):
+            new = self.ledger.grant(fact.event_ranges)
+        if isinstance(fact, f.RangesGranted) and new:
             supply.tries, supply.not_before, supply.exhausted = 0, 0.0, fact.exhausted
         elif isinstance(fact, f.RangesExhausted) or supply.empty >= self.settings.empty_answers:
             supply.exhausted = True

@@ -178,7 +178,7 @@ class StageOut:
         batch.todo, batch.tries, batch.archive, batch.busy = "pack", batch.losses, None, False
 
     def refused(self, key: str) -> Batch:
-        """The archive is not to be had at any storage."""
+        """No storage takes the archive, or it could not be made."""
         return self.batches.pop(key)
 
     def given_up(self, key: str) -> Batch:

@@ -9,6 +9,6 @@ to the fact `decided`: the state entered, if any, and the actions. This can be m
 serves replay and readers. `synced` is the last fact that was surely on the disk then. `crc` is the CRC-32 of the
 bytes of the line before `,"crc"`.
 
-A damaged line ends the journal when nothing behind it was surely on the disk: a torn last line, or what a power failure
-left of the last writes; it led to nothing outside. Any other damage is refused. One writer: the file is locked.
+A damaged line ends the journal when no line behind it says that something behind it was on the disk: a torn last line,
+or what a power failure left of the last writes. Any other damage is refused. One writer: the file is locked.
 """

@@ -12,10 +12,12 @@ from typing import Protocol, Self
 
 from esfsm.durable import BUFFER_BYTES, sync_directory
 
-__all__ = ["UNSYNCED_LIMIT_BYTES", "AppendOnly", "JournalFile"]
+__all__ = ["JOURNAL", "UNSYNCED_LIMIT_BYTES", "AppendOnly", "JournalFile"]
 
+JOURNAL = "journal.jsonl"
+"""Its name in a work directory."""
 UNSYNCED_LIMIT_BYTES = 1 << 20
-"""What may be written without a sync: so much is lost at most where nothing had an effect outside."""
+"""What may be written without a sync, unless nobody cares (`sync = never`): so much is lost at most."""
 
 
 class AppendOnly(Protocol):
@@ -81,7 +83,7 @@ class JournalFile:
         if b"\n" in dropped:  # more than one torn line
             Path(f"{self.path}.cut").write_bytes(dropped)
         os.ftruncate(self._descriptor, size_bytes)
-        start = max(0, size_bytes - UNSYNCED_LIMIT_BYTES)
+        start = max(0, size_bytes - 2 * UNSYNCED_LIMIT_BYTES)
         os.lseek(self._descriptor, start, os.SEEK_SET)
         self.write(os.pread(self._descriptor, size_bytes - start, start))
         self.sync()

@@ -113,6 +113,8 @@ def entries_of(lines: Iterator[dict[str, Any]], version: int, path: Path) -> Ite
                 raise UnusableJournal(path, f"fact {told['nr']} stands where {number} should")
             waiting.append((number, _fact(told, number, version, path)))
             continue
+        if "decided" not in told:
+            raise UnusableJournal(path, "it holds the lines of another journal")
         if told["decided"] != number:
             sentence = f"{told['decided']} facts should stand here, and {number} do"
             raise UnusableJournal(path, f"{sentence}; restore it or choose another work directory")

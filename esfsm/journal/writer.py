@@ -28,7 +28,8 @@ class Journal:
         cannot be written.
         """
         self._file, self.path = file, file.path
-        self._number = self._synced = self._unsynced_bytes = 0
+        self._number = self._decided = self._synced = self._told_synced = self._unsynced_bytes = 0
+        self._is_open = False
         lines = Lines(_raw(file), file.path)
         told = iter(lines)
         first = next(told, None)
@@ -80,12 +81,14 @@ class Journal:
     def decided(self, decisions: Mapping[int, Sequence[str]]) -> None:
         """Write down what the facts led to, by their numbers, up to the last; those left out led to nothing."""
         then = {str(number): told for number, told in decisions.items() if told}
-        self._write(line({"decided": self._number, "synced": self._synced, "then": then}))
+        self._decided = self._number
+        if then:
+            self._say_decided(then)
 
     @property
     def has_much_unsynced(self) -> bool:
-        """Whether it is time for a sync in any case."""
-        return self._unsynced_bytes >= UNSYNCED_LIMIT_BYTES
+        """Whether it is time for a sync in any case; what is written before the next look has room, too."""
+        return self._unsynced_bytes >= UNSYNCED_LIMIT_BYTES // 2
 
     def sync(self) -> None:
         """Return when all that was written survives a power failure."""
@@ -95,9 +98,11 @@ class Journal:
             self._unsynced_bytes, self._synced = 0, self._number
 
     def close(self) -> None:
-        """Sync and let go of the file, which is unlocked in any case."""
+        """Sync, say so, and let go of the file, which is unlocked in any case."""
         try:
             self.sync()
+            if self._told_synced < self._number == self._decided:
+                self._say_decided({})
         finally:
             self._file.close()
 
@@ -107,9 +112,14 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _say_decided(self, then: Mapping[str, Sequence[str]]) -> None:
+        self._told_synced = self._synced
+        self._write(line({"decided": self._number, "synced": self._synced, "then": then}))
+
     def _begin(self, header: Header) -> None:
         with _as_journal_error(self.path):
             self._file.cut(0)
+        self._is_open = True
         self._write(line(told_header(header)))
         self.sync()
 
@@ -120,10 +130,12 @@ class Journal:
             yield entry
         with _as_journal_error(self.path):
             self._file.cut(lines.good_bytes)
-        self._synced = self._number
+        self._decided = self._synced = self._told_synced = self._number
+        self._is_open = True
 
     def _write(self, content: bytes) -> None:
         """A disk that is full is the end of this engine, not of what is written already."""
+        assert self._is_open, "what was there is taken first"
         with _as_journal_error(self.path):
             self._file.write(content)
         self._unsynced_bytes += len(content)

@@ -9,7 +9,30 @@ from dataclasses import dataclass, field
 
 from esfsm.model.event_range import EventRange
 
-__all__ = ["Answer", "ArchiveRecord", "Booked", "Grant", "JobReport", "Report"]
+__all__ = [
+    "FAILED",
+    "FINISHED",
+    "HANDED_OUT",
+    "LOST",
+    "STOP_COMMANDS",
+    "Answer",
+    "ArchiveRecord",
+    "Booked",
+    "Grant",
+    "JobReport",
+    "Report",
+]
+
+FINISHED = frozenset({"finished", "done", "merged"})
+"""PanDA's words for an event range: reported finished; the job has ended; the merge job has finished."""
+FAILED = frozenset({"failed", "fatal"})
+"""... reported failed; no attempts are left."""
+LOST = frozenset({"cancelled", "discarded", "corrupted"})
+"""... no longer wanted; finished but not used; finished but unreadable for the merge job."""
+HANDED_OUT = frozenset({"sent", "running"})
+"""... with a job."""
+STOP_COMMANDS = ("tobekilled", "softkill")
+"""PanDA's commands after which a job is to end, and gets no more event ranges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +61,8 @@ class Answer:
     """What the server said to a `Report`.
 
     `accepted`, `refused` and `doubted` are disjoint. A doubted range got a word that may mean "no" and may mean "I was
-    disturbed": it is reported again by itself, and whatever is in none of the three without it. An answer that cannot
-    be believed at all raises `WireError` instead, and the report is made again.
+    disturbed": it is reported again alone; ranges in none of the three are reported again together. An answer that
+    cannot be believed at all raises `WireError` instead, and the report is made again.
     """
 
     accepted: tuple[str, ...] = ()

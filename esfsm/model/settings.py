@@ -101,6 +101,11 @@ class Settings(BaseSettings):
     sync: Literal["always", "effects", "never"] = "effects"
     """What a power failure may cost: nothing, nothing with an effect outside, or what the kernel still held."""
 
+    def storage_urls(self, workdir: Path) -> tuple[str, ...]:
+        """The directories for stage-out, in the order in which they are tried."""
+        urls = (self.output_url or str(workdir / "outputs"), self.failover_url)
+        return tuple(url.rstrip("/") for url in urls if url)
+
     @classmethod
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any

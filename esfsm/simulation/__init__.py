@@ -1,5 +1,7 @@
-"""A simulated world around the real loop, engine, journal and wire: one thread, time that skips, one seed for all.
+"""A simulated world around the real engine: one thread, time that skips, one seed for all.
 
-Here is only what stands in for others: payload, server, storage, disk, threads and clock. What decides is the house's
-own code, so a fault that is found here is a fault of the house.
+The house's own, and under test here: loop, engine, journal, inbox's facts, performer, hooks, wire.
+Stand-ins, written once more for a world without threads: the payload; the executor, which serves it as `ESProcess`
+does; client and server; transfers and storages; disk and journal file; inbox, pools of threads and clock. A fault of
+what they stand in for is not found here: that is for the contracts of the adapters and the jobs that are really killed.
 """

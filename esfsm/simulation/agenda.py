@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
-from random import Random
 
 from esfsm.core.actions import Action
 from esfsm.core.facts import AlarmRang, Fact
@@ -112,8 +111,3 @@ class SimPool:
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Threads end with their engine."""
-
-
-def pick(chance: Random, low: float, high: float) -> float:
-    """A time or a size between two, each order of magnitude as likely as any other."""
-    return float(low * (high / low) ** chance.random())

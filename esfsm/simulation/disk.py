@@ -14,7 +14,7 @@ from zlib import adler32
 
 from esfsm.simulation.agenda import Life
 
-__all__ = ["Content", "Disk", "SimFile"]
+__all__ = ["PLACE", "Content", "Disk", "SimFile", "disk_broken", "disk_full"]
 
 PLACE = Path("/simulated")
 
@@ -34,7 +34,7 @@ class Content:
 
 @dataclass(slots=True)
 class Disk:
-    """The files of a work directory; `trouble()` raises OSError when it is time for one."""
+    """The files of a work directory; `trouble("write")` and `trouble("sync")` raise OSError when it is time for one."""
 
     chance: Random
     trouble: Callable[[str], None]

@@ -1,6 +1,7 @@
 """What a simulated job works with: a client of the simulated server, transfers to simulated storages, an executor."""
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from random import Random
 
@@ -13,20 +14,26 @@ from esfsm.model.report import Answer, Booked, Grant, JobReport, Report
 from esfsm.model.settings import Settings
 from esfsm.ports import Communicator, Executor, Payload
 from esfsm.simulation.disk import PLACE, Content, Disk
-from esfsm.simulation.payload import OUTPUT, Truth
+from esfsm.simulation.payload import Truth
 from esfsm.simulation.server import Server
 from esfsm.simulation.weather import Weather
 from esfsm.transfers import Transfers
 from esfsm.wire import panda
 
-__all__ = ["SimEquipment", "Storages"]
+__all__ = ["Client", "SimEquipment", "SimTransfers", "Storages"]
 
 
 class Client:
-    """A communicator for the simulated server, over a wire with troubles."""
+    """A communicator for the simulated server, over a wire with troubles.
 
-    def __init__(self, server: Server, panda_id: int, chance: Random, weather: Weather) -> None:
+    `trouble` is asked before each call, by the name of the action that it is for; its OSError is a call that got lost.
+    """
+
+    def __init__(
+        self, server: Server, panda_id: int, chance: Random, weather: Weather, trouble: Callable[[str], None]
+    ) -> None:
         self._server, self._panda_id, self._chance, self._weather = server, panda_id, chance, weather
+        self._trouble = trouble
 
     def join(self) -> None:
         """The server knows by the heartbeat."""
@@ -35,7 +42,7 @@ class Client:
         """At most `n` ranges; only a broker that is asked for nothing else knows when there are no more."""
         if self._happens(self._weather.empty):
             return Grant(panda.read_grant(self._server.empty()))
-        reply = self._call(lambda: self._server.acquire(self._panda_id, n, request))
+        reply = self._call("request_ranges", lambda: self._server.acquire(self._panda_id, n, request))
         if self._happens(self._weather.database_down):
             reply = '{"StatusCode": 30}'
         ranges = panda.read_grant(reply)
@@ -49,7 +56,7 @@ class Client:
                 reply = '{"StatusCode": 0, "Returns": "[false]", "Command": "{}"}'
             else:
                 rolled_back = self._happens(self._weather.rolled_back)
-                reply = self._call(lambda: self._server.update(items, rolled_back))
+                reply = self._call("report_ranges", lambda: self._server.update(items, rolled_back))
             if self._happens(self._weather.null):
                 reply = reply.replace("true", "null", 1)
             answer = panda.read_update(reply, report.event_range_ids)
@@ -63,19 +70,25 @@ class Client:
 
     def update_job(self, report: JobReport) -> str | None:
         """Say how the job stands."""
-        return panda.read_job_answer(self._call(lambda: self._server.update_job(self._panda_id, report.state)))
+        reply = self._call("report_job", lambda: self._server.update_job(self._panda_id, report.state))
+        return panda.read_job_answer(reply)
 
     def booked(self) -> dict[str, Booked] | None:
         """What the server has; the older and simpler servers cannot be asked."""
         if self._server.habit in ("exact", "local"):
             return None
-        return panda.read_statuses(self._call(lambda: self._server.statuses(self._panda_id)), self._panda_id)
+        reply = self._call("report_ranges", lambda: self._server.statuses(self._panda_id))
+        return panda.read_statuses(reply, self._panda_id)
 
     def close(self) -> None:
         """Nothing to let go of."""
 
-    def _call(self, ask: Callable[[], str]) -> str:
+    def _call(self, action: str, ask: Callable[[], str]) -> str:
         """One call: it may be lost, its answer may be lost, it may come twice."""
+        try:
+            self._trouble(action)
+        except OSError as error:
+            raise WireError(str(error)) from None
         if self._happens(self._weather.request_lost):
             raise WireError("connection refused")
         if self._happens(self._weather.doubled):
@@ -90,16 +103,20 @@ class Client:
 
 
 class Storages:
-    """All storages of a world: what is where, and what a copy says of itself."""
+    """All storages of a world: what is where. `trouble("store_archive")` raises OSError when one is out of order."""
 
-    def __init__(self, chance: Random, weather: Weather) -> None:
-        self._chance, self._weather = chance, weather
+    def __init__(self, chance: Random, trouble: Callable[[str], None]) -> None:
+        self._chance, self._trouble = chance, trouble
         self.files: dict[tuple[int, str], Content] = {}
 
-    def put(self, lfn: str, content: Content, rse: int) -> f.ArchiveStored | f.StoreFailed:
+    def put(self, lfn: str, content: Content, rse: int, weather: Weather) -> f.ArchiveStored | f.StoreFailed:
         """Copy a file there. Other bytes under the same name are not touched."""
-        weather, happens = self._weather, self._chance.random
-        if happens() < max(weather.store_refused, weather.store_half):
+        try:
+            self._trouble("store_archive")
+        except OSError as error:
+            return _store_failed(str(error))
+        happens = self._chance.random
+        if happens() < weather.store_refused:
             return _store_failed("no answer")
         held = self.files.setdefault((rse, lfn), content)
         if held != content:
@@ -127,10 +144,13 @@ class SimTransfers(Transfers):
 
     def pack_outputs(self, action: a.PackOutputs) -> f.Fact:
         """One archive of all members that are as they were announced."""
+        packed = self._truth.archives[action.lfn]
+        packed.jobs.add(self._job.panda_id)
+        packed.event_range_ids.update(member.event_range_id for member in action.members)
         try:
             self._disk.trouble("write")
         except OSError as error:
-            self._truth.spoiled.update(member.event_range_id for member in action.members)
+            self._failed(action.lfn, len(self._rses))
             return f.PackFailed(error_code=PilotErrorCode.NOLOCALSPACE, why=str(error))
         stamps = self._disk.stamps
         lost = {m.event_range_id: None for m in action.members if stamps.get(m.path) != m.stamp}
@@ -147,18 +167,24 @@ class SimTransfers(Transfers):
         """One archive to one storage."""
         content = self._disk.files.get(action.lfn)
         if content is not None and self._disk.chance.random() < self._weather.archive_rots:
-            self._spoil(content)
             content = self._disk.files[action.lfn] = Content(content.members[1:], 10)
         if content is None or (content.size_bytes, content.adler32) != (action.size_bytes, action.adler32):
+            self._failed(action.lfn, len(self._rses))
             return f.ArchiveLost(why=f"{action.lfn} is not what was packed")
-        fact = self._storages.put(action.lfn, content, action.rse)
+        fact = self._storages.put(action.lfn, content, action.rse, self._weather)
         if isinstance(fact, f.StoreFailed):
-            self._spoil(content)
+            self._failed(action.lfn, 1)
         return fact
 
-    def _spoil(self, archive: Content) -> None:
-        """These ranges may be reported failed now."""
-        self._truth.spoiled.update(name.removeprefix(f"{OUTPUT}.") for name, _ in archive.members)
+    def _failed(self, lfn: str, storages: int) -> None:
+        """Something failed at so many storages; when each failed as often as it may, the ranges may be failed.
+
+        No engine counts more failures than happened, though one that was killed forgets some.
+        """
+        packed = self._truth.archives[lfn]
+        packed.failures += storages
+        if packed.failures >= self._settings.stage_out_rounds * len(self._rses):
+            self._truth.spoiled |= packed.event_range_ids
 
 
 class SimEquipment(Equipment):
@@ -176,8 +202,23 @@ class SimEquipment(Equipment):
         cores: int,
     ) -> None:
         super().__init__(job, PLACE, settings, {}, run)
-        self.__dict__.update(transfers=transfers, executor=executor)
-        self._opened, self._disk, self._cores = communicator, disk, cores
+        self._communicator, self._transfers, self._executor = communicator, transfers, executor
+        self._disk, self._cores = disk, cores
+
+    @cached_property
+    def transfers(self) -> Transfers:
+        """To simulated storages."""
+        return self._transfers
+
+    @property
+    def communicator(self) -> Communicator:
+        """A client of the simulated server."""
+        return self._communicator
+
+    @cached_property
+    def executor(self) -> Executor:
+        """Of simulated payloads."""
+        return self._executor
 
     def check(self) -> None:
         """All of it is there."""

@@ -7,10 +7,9 @@ from esfsm.adapters.executors.process import meaning
 from esfsm.errors import PilotErrorCode, UnreadableMessage
 from esfsm.model.event_range import EventRange
 from esfsm.model.settings import Settings
-from esfsm.ports import Hooks, Message, ProcessIdentity
-from esfsm.ports import Payload as PayloadToRun
+from esfsm.ports import Hooks, Message, Payload, ProcessIdentity
 from esfsm.simulation.agenda import Agenda, Life
-from esfsm.simulation.payload import Ear, Payload
+from esfsm.simulation.payload import Ear, SimPayload
 from esfsm.wire import athenamp
 
 __all__ = ["SimExecutor"]
@@ -30,12 +29,12 @@ class SimExecutor:
         agenda: Agenda,
         life: Life,
         settings: Settings,
-        begin: Callable[[], Payload],
-        alive: Callable[[], list[Payload]],
+        begin: Callable[[], SimPayload],
+        alive: Callable[[], list[SimPayload]],
     ) -> None:
         self._agenda, self._life, self._settings, self._begin, self._alive = agenda, life, settings, begin, alive
 
-    def start(self, payload: PayloadToRun, hooks: Hooks, *, event_service: bool) -> "_Serving":
+    def start(self, payload: Payload, hooks: Hooks, *, event_service: bool) -> "_Serving":
         """Start it and return at once."""
         process = self._begin()
         serving = _Serving(self._agenda, self._life, self._settings, process, hooks, payload.cores)
@@ -45,7 +44,7 @@ class SimExecutor:
         return serving
 
     def adopt(
-        self, identity: ProcessIdentity, channel: str, payload: PayloadToRun, hooks: Hooks, in_hand: Collection[str]
+        self, identity: ProcessIdentity, channel: str, payload: Payload, hooks: Hooks, in_hand: Collection[str]
     ) -> "_Serving | None":
         """Go on with a payload that lives."""
         for process in self._alive():
@@ -76,7 +75,7 @@ class _Serving(Ear):
         agenda: Agenda,
         life: Life,
         settings: Settings,
-        process: Payload,
+        process: SimPayload,
         hooks: Hooks,
         cores: int,
         adopted: bool = False,

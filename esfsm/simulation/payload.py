@@ -1,5 +1,6 @@
 """A simulated payload that speaks AthenaMP, with the bad habits that payloads have."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -11,7 +12,7 @@ from esfsm.simulation.disk import Content, Disk
 from esfsm.simulation.weather import Weather
 from esfsm.wire import athenamp
 
-__all__ = ["OUTPUT", "Ear", "Habits", "Payload", "Truth"]
+__all__ = ["OUTPUT", "Ear", "Habits", "Packed", "SimPayload", "Truth"]
 
 WIRE_S = 0.0002
 """From one end of a channel to the other."""
@@ -31,11 +32,25 @@ BABBLE = (
 
 
 @dataclass(slots=True)
+class Packed:
+    """The archives of one name."""
+
+    jobs: set[int] = field(default_factory=set)
+    """PandaIDs of those who packed it."""
+    event_range_ids: set[str] = field(default_factory=set)
+    failures: int = 0
+    """Of its stores; one that could not be packed, or was lost, counts as if every storage had refused it."""
+
+
+@dataclass(slots=True)
 class Truth:
     """What really happened, for those who check afterwards."""
 
     spoiled: set[str] = field(default_factory=set)
-    """Ranges that may be reported failed: the payload gave them up, or their output is not to be had."""
+    """Ranges that may be reported failed: the payload gave them up, their output is not to be had, or their archive
+    failed as often as the settings allow."""
+    archives: defaultdict[str, Packed] = field(default_factory=lambda: defaultdict(Packed))
+    """By LFN."""
     announced: dict[str, list["Ear"]] = field(default_factory=dict)
     """Results whose file was there, and who was listening when they were announced."""
 
@@ -74,7 +89,7 @@ class Ear:
         """The process has ended."""
 
 
-class Payload:
+class SimPayload:
     """One process with some workers. It lives in its world, whatever becomes of its engine."""
 
     def __init__(
@@ -84,7 +99,7 @@ class Payload:
         weather: Weather,
         disk: Disk,
         truth: Truth,
-        habits: "Habits",
+        habits: Habits,
         pid: int,
     ) -> None:
         self._agenda, self._chance, self._weather, self._disk, self._truth = agenda, chance, weather, disk, truth

@@ -5,8 +5,8 @@ output was, how long each answer of server and storage took, when they were out 
 when. Kills of the engine are left out: a job is run here in one go.
 """
 
-from bisect import bisect
-from collections.abc import Callable, Sequence
+from bisect import bisect, insort
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from statistics import median
@@ -14,19 +14,17 @@ from statistics import median
 from esfsm.core import actions as a
 from esfsm.core import facts as f
 from esfsm.core.engine import Engine
-from esfsm.errors import PilotErrorCode, WireError
 from esfsm.journal.formats import Header
 from esfsm.journal.writer import Journal
 from esfsm.loop import Loop, Watch
 from esfsm.model.job import Job
-from esfsm.model.report import Answer, Grant, Report
 from esfsm.model.settings import Settings
 from esfsm.perform import Performer
 from esfsm.simulation.agenda import Agenda, Life, SimInbox, SimPool
 from esfsm.simulation.disk import Content, Disk, SimFile
 from esfsm.simulation.equipment import Client, SimEquipment, SimTransfers, Storages
 from esfsm.simulation.executor import SimExecutor
-from esfsm.simulation.payload import Habits, Payload, Truth
+from esfsm.simulation.payload import Habits, SimPayload, Truth
 from esfsm.simulation.server import Server
 from esfsm.simulation.weather import CALM
 
@@ -56,8 +54,8 @@ class Recorded:
     """What was outside, heard from a journal."""
 
     began: float = 0.0
+    had_payload: bool = False
     ranges: dict[str, _Range] = field(default_factory=dict)
-    total: int = 0
     stops: list[tuple[float, f.Preempted]] = field(default_factory=list)
     _asked: dict[int, tuple[float, a.Action]] = field(default_factory=dict)
     _took_s: dict[str, list[float]] = field(default_factory=dict)
@@ -74,19 +72,25 @@ class Recorded:
         """Run the job of the journal in this world with these settings; `watch` hears each fact."""
         agenda, life, chance = Agenda(), Life(), Random(0)
         inbox = SimInbox(agenda, life)
-        began, disk = agenda.now, Disk(chance, lambda _: None)
+        began = agenda.now
+
+        def trouble(what: str) -> None:
+            if not self._in_order(what, agenda.now - began):
+                raise OSError("as it was recorded")
+
+        disk = Disk(chance, trouble)
         server = Server(chance, len(self.ranges), "local")
         job = Job.read(header.job)
         server.jobs[job.panda_id] = "starting"
         truth = Truth()
-        storages = _Storages(chance, lambda: self._in_order("store_archive", agenda.now - began))
-        client = _Client(server, job.panda_id, chance, lambda name: self._in_order(name, agenda.now - began))
+        storages = Storages(chance, trouble)
+        client = Client(server, job.panda_id, chance, CALM, trouble)
         transfers = SimTransfers(job, settings, disk, storages, truth, CALM)
         cores = settings.cores or job.core_count
-        alive: list[Payload] = []
+        alive: list[SimPayload] = []
 
-        def begin() -> Payload:
-            alive.append(Payload(agenda, chance, CALM, disk, truth, self._habits(server, cores), pid=len(alive) + 1))
+        def begin() -> SimPayload:
+            alive.append(SimPayload(agenda, chance, CALM, disk, truth, self._habits(server, cores), pid=len(alive) + 1))
             return alive[-1]
 
         executor = SimExecutor(agenda, life, settings, begin, lambda: alive)
@@ -97,7 +101,7 @@ class Recorded:
         journal = Journal(SimFile(disk, life), header._replace(settings=settings))
         loop = Loop(journal, engine, inbox, watch)
         loop.remember()
-        loop.run(Performer(equipment, inbox, (pool, pool)), settings.model_dump(mode="json"), "never")
+        loop.run(Performer(equipment, inbox, (pool, pool)), settings.model_copy(update={"sync": "never"}))
 
     def hear(self, fact: f.Fact, led_to: Sequence[a.Action]) -> None:
         """The next fact, and what it led to."""
@@ -107,7 +111,7 @@ class Recorded:
         if action is not None and fact.name in action.ended_by:
             self._took_s.setdefault(action.name, []).append(at_s - asked)
             if action.name in TROUBLE:
-                self._changes.setdefault(action.name, []).append((asked, fact.name != TROUBLE[action.name]))
+                insort(self._changes.setdefault(action.name, []), (asked, fact.name != TROUBLE[action.name]))
         elif action is not None:
             self._asked[fact.answers] = (asked, action)
         self._asked.update((new.number, (at_s, new)) for new in led_to)
@@ -118,7 +122,7 @@ class Recorded:
     def _note(self, fact: f.Fact, at_s: float, asked: float) -> None:
         match fact:
             case f.PayloadStarted():
-                self._started, self._starts_s = at_s, at_s - asked
+                self.had_payload, self._started, self._starts_s = True, at_s, at_s - asked
             case f.RangesWanted() if not self.ranges:
                 self._begins_s = at_s - self._started
             case f.RangesGranted():
@@ -176,39 +180,3 @@ class Recorded:
         changes = self._changes.get(name, [])
         before = bisect(changes, (at_s, True))
         return changes[max(before - 1, 0)][1] if changes else True
-
-
-class _Storages(Storages):
-    """Storages that are out of order when the recorded ones were."""
-
-    def __init__(self, chance: Random, in_order: Callable[[], bool]) -> None:
-        super().__init__(chance, CALM)
-        self._in_order = in_order
-
-    def put(self, lfn: str, content: Content, rse: int) -> f.ArchiveStored | f.StoreFailed:
-        """Copy a file there, if they are in order."""
-        if self._in_order():
-            return super().put(lfn, content, rse)
-        return f.StoreFailed(error_code=PilotErrorCode.STAGEOUTFAILED, why="as it was recorded")
-
-
-class _Client(Client):
-    """A client of a server that is out of order when the recorded one was."""
-
-    def __init__(self, server: Server, panda_id: int, chance: Random, in_order: Callable[[str], bool]) -> None:
-        super().__init__(server, panda_id, chance, CALM)
-        self._in_order = in_order
-
-    def get_event_ranges(self, n: int, request: str) -> Grant:
-        """At most `n` ranges, if it is in order."""
-        self._check("request_ranges")
-        return super().get_event_ranges(n, request)
-
-    def update_event_ranges(self, report: Report) -> Answer:
-        """Book a report, if it is in order."""
-        self._check("report_ranges")
-        return super().update_event_ranges(report)
-
-    def _check(self, action: str) -> None:
-        if not self._in_order(action):
-            raise WireError("as it was recorded")

@@ -25,6 +25,9 @@ def faults(world: World) -> Iterator[str]:
     yield from _ranges(world)
     for name, row in world.server.rows.items():
         yield from _row(world, name, row)
+    for lfn, packed in world.truth.archives.items():
+        if len(packed.jobs) > 1:
+            yield f"archive {lfn}: other bytes in each of {len(packed.jobs)} jobs"
     for job in world.jobs:
         for sentence in _job(world, job):
             yield f"job {job.panda_id}: {sentence}"

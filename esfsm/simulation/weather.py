@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from random import Random
 
-__all__ = ["CALM", "Weather"]
+__all__ = ["CALM", "Weather", "pick"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,6 @@ class Weather:
     archive_rots: float = 0.0
     """An archive in the work directory is gone, or is another one, when it is to be stored."""
     store_refused: float = 0.0
-    store_half: float = 0.0
-    """Half a copy, and an error."""
     store_lies: float = 0.0
     """All bytes, and a wrong checksum."""
     store_unheard: float = 0.0
@@ -55,6 +53,8 @@ class Weather:
     disk_broken: float = 0.0
     stop_request: float = 0.0
     """Somebody asks the job to stop, once."""
+    engine_killed: float = 0.0
+    """An engine is killed somewhere in its life."""
     payload_survives: float = 0.0
     """A payload outlives its engine."""
     power_fails: float = 0.0
@@ -69,7 +69,12 @@ class Weather:
         """Some troubles of all, each mild or hard: where all are there at once, none is seen clearly."""
         often = chance.choice((0.0, 0.1, 0.3, 0.6))
         drawn = {field.name: chance.choice((0.002, 0.02, 0.1, 0.4)) for field in fields(cls) if chance.random() < often}
-        return cls(**drawn)
+        return cls(**({"engine_killed": 0.5} | drawn))
 
 
 CALM = Weather()
+
+
+def pick(chance: Random, low: float, high: float) -> float:
+    """A time or a size between two, each order of magnitude as likely as any other."""
+    return float(low * (high / low) ** chance.random())

@@ -1,6 +1,6 @@
 """One simulated world: a task, its server, and pilots one after another until every event range has come to an end."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -15,13 +15,13 @@ from esfsm.loop import Loop
 from esfsm.model.job import Job
 from esfsm.model.settings import Settings
 from esfsm.perform import Performer
-from esfsm.simulation.agenda import Agenda, Killed, Life, SimInbox, SimPool, pick
+from esfsm.simulation.agenda import Agenda, Killed, Life, SimInbox, SimPool
 from esfsm.simulation.disk import Disk, SimFile, disk_broken, disk_full
 from esfsm.simulation.equipment import Client, SimEquipment, SimTransfers, Storages
 from esfsm.simulation.executor import SimExecutor
-from esfsm.simulation.payload import OUTPUT, Habits, Payload, Truth
+from esfsm.simulation.payload import OUTPUT, Habits, SimPayload, Truth
 from esfsm.simulation.server import HABITS, TASK_ID, Server
-from esfsm.simulation.weather import CALM, Weather
+from esfsm.simulation.weather import CALM, Weather, pick
 
 __all__ = ["JobRun", "World"]
 
@@ -38,10 +38,12 @@ class JobRun:
     disk: Disk
     job: Job
     settings: Settings
-    payloads: list[Payload] = field(default_factory=list)
+    payloads: list[SimPayload] = field(default_factory=list)
     lives: int = 0
     engine: Engine | None = None
     """As the last life left it."""
+    goes_well: bool = False
+    """This life is not to be its engine's end, nor its disk's."""
     abandoned: bool = False
     ended: bool = False
 
@@ -56,16 +58,23 @@ class World:
         held: Mapping[str, Workflow],
         *,
         most_ranges: int,
+        fewest_ranges: int = 1,
         weather: Weather | None = None,
+        trouble: Callable[[str], None] | None = None,
     ) -> None:
-        """`weather`: instead of one that is drawn; then there are as many ranges as there may be."""
+        """`weather` and `trouble`, where they are given, stand in for what is drawn.
+
+        `trouble` is called before each write and sync of a disk ("write", "sync"), each store and each call of the
+        server (by the name of the action), and raises OSError for those that are to fail.
+        """
         self.chance = chance = Random(seed)
         self.workflow, self.held = workflow, held
         self.weather = weather or Weather.drawn(chance)
         self.agenda = Agenda()
-        self.ranges = most_ranges if weather else round(pick(chance, 1, most_ranges))
+        self.ranges = round(pick(chance, fewest_ranges, most_ranges))
         self.server = Server(chance, self.ranges, chance.choice(HABITS))
-        self.storages = Storages(chance, self.weather)
+        self._trouble = trouble or self._disk_fails
+        self.storages = Storages(chance, self._trouble)
         self.truth = Truth()
         self.jobs: list[JobRun] = []
         self._range_s = pick(chance, 0.01, 1000.0)
@@ -75,29 +84,24 @@ class World:
         """One job after another, until nothing is left to be handed out."""
         while (self.server.ready or not self.jobs) and len(self.jobs) < MOST_JOBS:
             if len(self.jobs) >= MOST_JOBS // 2:
-                self.weather = self.storages._weather = CALM
+                self.weather = CALM
             self._run_job(FIRST_PANDA_ID + len(self.jobs))
 
     def _run_job(self, panda_id: int) -> None:
         """One job, through kills and resumes, to its end; or to its being abandoned."""
         chance, weather = self.chance, self.weather
-        job = JobRun(panda_id, Disk(chance, lambda _: None), _definition(panda_id), self._settings())
+        job = JobRun(panda_id, Disk(chance, self._trouble), _definition(panda_id), self._settings())
         self.jobs.append(job)
         self.server.jobs[panda_id] = "starting"
         while not job.ended and not job.abandoned:
-            last = self._is_last(job)
-            job.disk.trouble = (lambda _: None) if last else self._trouble
-            self._live(job, None if last else self._steps())
-            if not job.ended and not last and chance.random() < weather.abandoned:
+            job.goes_well = job.lives >= MOST_LIVES
+            self._live(job, None if job.goes_well else self._steps())
+            if not job.ended and not job.goes_well and chance.random() < weather.abandoned:
                 self._abandon(job)
-
-    def _is_last(self, job: JobRun) -> bool:
-        """Whether this life of a job is to go well, so that it ends."""
-        return job.lives >= MOST_LIVES or self.weather is CALM
 
     def _steps(self) -> int | None:
         """After how many steps an engine is killed, if it is."""
-        if self.chance.random() < 0.5:
+        if self.chance.random() >= self.weather.engine_killed:
             return None
         return 1 + int(pick(self.chance, 1, 20 * self.ranges + 100))
 
@@ -133,17 +137,17 @@ class World:
             agenda.after(pick(chance, 1, 10 * self._range_s * self.ranges), lambda: inbox.put(stop), life)
         if chance.random() < self.weather.killed_by_server:
             agenda.after(pick(chance, 1, 10 * self._range_s * self.ranges), lambda: self._kill_job(job, inbox), life)
-        loop.run(performer, job.settings.model_dump(mode="json"), job.settings.sync)
+        loop.run(performer, job.settings)
         journal.close()
         return engine
 
     def _equipment(self, job: JobRun, life: Life) -> SimEquipment:
-        client = Client(self.server, job.panda_id, self.chance, self.weather)
+        client = Client(self.server, job.panda_id, self.chance, self.weather, self._trouble)
         transfers = SimTransfers(job.job, job.settings, job.disk, self.storages, self.truth, self.weather)
 
-        def begin() -> Payload:
+        def begin() -> SimPayload:
             tools = (self.agenda, self.chance, self.weather, job.disk, self.truth)
-            job.payloads.append(Payload(*tools, self._habits(), pid=1000 + len(job.payloads)))
+            job.payloads.append(SimPayload(*tools, self._habits(), pid=1000 + len(job.payloads)))
             return job.payloads[-1]
 
         executor = SimExecutor(self.agenda, life, job.settings, begin, lambda: job.payloads)
@@ -194,7 +198,10 @@ class World:
         self.server.commands[job.panda_id] = "tobekilled"
         inbox.put(Preempted(why="the server says tobekilled"))
 
-    def _trouble(self, what: str) -> None:
+    def _disk_fails(self, what: str) -> None:
+        """The trouble of a world to which none was given; calls and stores have theirs from the weather."""
+        if what not in ("write", "sync") or self.jobs[-1].goes_well:
+            return
         if self.chance.random() < self.weather.disk_full / 10 and what == "write":
             raise disk_full()
         if self.chance.random() < self.weather.disk_broken / 10:

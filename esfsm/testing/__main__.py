@@ -21,16 +21,25 @@ def main() -> int:
     command.add_argument("--from", type=int, default=0, dest="first", help="the first seed (default: 0)")
     command.add_argument("--ranges", type=int, default=MOST_RANGES, help="the most event ranges (default: 1000)")
     given = parser.parse_args()
+    try:
+        return _storm(given)
+    except BaseException as error:
+        error.add_note(f"at commit {_commit()}")
+        raise
+
+
+def _storm(given: argparse.Namespace) -> int:
+    """Print each fault, how to see it again, and the sum of all worlds."""
     began = monotonic()
-    jobs = lives = ranges = faulty = 0
-    for seen in storm(range(given.first, given.first + given.seeds), given.minutes, given.ranges):
-        jobs, lives, ranges = jobs + seen.jobs, lives + seen.lives, ranges + seen.ranges
-        for fault in seen.faults:
-            print(f"seed {seen.seed}, commit {_commit()}: {fault}")
-        faulty += bool(seen.faults)
+    jobs = resumes = ranges = faulty = 0
+    for world in storm(range(given.first, given.first + given.seeds), given.minutes, given.ranges):
+        jobs, resumes, ranges = jobs + world.jobs, resumes + world.resumes, ranges + world.ranges
+        if world.faults:
+            faulty += 1
+            print(f"again, at commit {_commit()}: {world.again}", *world.faults, sep="\n  ")
     took_s = monotonic() - began
     print(
-        f"{jobs} jobs of {ranges} event ranges, {lives - jobs} kills, in {took_s:.0f} s on one core: "
+        f"{jobs} jobs of {ranges} event ranges, {resumes} resumes, in {took_s:.0f} s on one core: "
         f"{3600 * jobs / took_s:,.0f} jobs an hour; worlds with a fault: {faulty}"
     )
     return 1 if faulty else 0

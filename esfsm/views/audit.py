@@ -13,7 +13,7 @@ from esfsm.core import facts as f
 from esfsm.core.actions import Action, PackOutputs, StoreArchive
 from esfsm.core.engine import Engine
 from esfsm.core.stageout import archive_name
-from esfsm.model.report import Booked
+from esfsm.model.report import FAILED, FINISHED, HANDED_OUT, Booked
 
 __all__ = [
     "Archive",
@@ -26,11 +26,6 @@ __all__ = [
     "journal_book",
     "summary",
 ]
-
-FINISHED = frozenset({"finished", "done", "merged"})
-FAILED = frozenset({"failed", "fatal"})
-HANDED_OUT = frozenset({"sent", "running"})
-"""PanDA's words for what a server has of a range."""
 
 GIVEN_BACK = frozenset({"released", "refused"})
 """States of a range that a server may have with another job, or nobody, by now."""

@@ -8,7 +8,8 @@ from esfsm.core.engine import Engine
 __all__ = ["AT_RISK", "Risk"]
 
 AT_RISK = ("running", "produced", "packed", "stored")
-"""The states in which work is in a range that would have to be done again; stored but not reported is not found."""
+"""The states in which the work in a range would have to be done again: an archive that is stored and not reported is
+found by nobody."""
 
 
 @dataclass(slots=True)

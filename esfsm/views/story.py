@@ -1,4 +1,4 @@
-"""The story of a job: its facts told to the core once more, and what came of them, with times.
+"""The story of a job: which states it entered when, and when what happened to each event range.
 
 Times of a story are seconds since its first fact.
 """

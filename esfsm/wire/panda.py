@@ -14,7 +14,7 @@ import orjson
 
 from esfsm.errors import PilotErrorCode, WireError
 from esfsm.model.event_range import EventRange
-from esfsm.model.report import Answer, Booked, Report
+from esfsm.model.report import FAILED, FINISHED, LOST, Answer, Booked, Report
 
 __all__ = [
     "range_updates",
@@ -31,13 +31,6 @@ LONGEST_DIAG = 500
 """Bytes of PanDA's column for errorDiag; one more, and PostgreSQL rolls the whole request back."""
 GREATEST_CODE = 99_999
 """PanDA's column for errorCode: five digits on Oracle, 31 bits on PostgreSQL."""
-
-FINISHED = frozenset({"finished", "done", "merged"})
-"""Reported finished; the job has ended; the merge job has finished."""
-FAILED = frozenset({"failed", "fatal"})
-"""Reported failed; no attempts are left."""
-LOST = frozenset({"cancelled", "discarded", "corrupted"})
-"""No longer wanted; finished but not used; finished but unreadable for the merge job."""
 
 
 # --- what is reported ---

@@ -367,11 +367,11 @@ def test_a_payload_whose_channel_is_in_use_is_not_adopted(
 ) -> None:
     orphan, executor = outlive("simulate", "go"), open_executor(Settings())
     executor.end_orphan(orphan.payload.mark)  # alive it would connect to this channel, at any time
+    before = descriptors()
     with closing(ZmqChannel(orphan.channel)):
-        before = descriptors()
         assert not adopted(executor, orphan)
-        assert descriptors() == before
         assert orphan.socket_file.is_socket()
+    assert descriptors() == before
 
 
 def adopted(executor: Executor, orphan: Orphan) -> bool:

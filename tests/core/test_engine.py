@@ -189,12 +189,12 @@ def test_a_strange_payload_changes_nothing_and_is_counted(fact):
 # --- supply ------------------------------------------------------------------------------------------------------
 
 
-def test_empty_grants_are_asked_for_again_with_growing_pauses_and_then_a_limit_is_exceeded():
+def test_requests_without_an_answer_are_made_again_with_growing_pauses_and_then_a_limit_is_exceeded():
     job = Teller(report_attempts=4).running()
     job.says(f.RangesWanted(n=2))
     pauses = []
     for _ in range(4):
-        (alarm,) = job.answer("request_ranges", granted())
+        (alarm,) = job.answer("request_ranges", f.RequestUnanswered(why="timed out"))
         pauses.append(alarm.when - job.now)
         asked = job.ring()
     assert pauses == [1.0, 2.0, 4.0, 8.0]
@@ -202,8 +202,20 @@ def test_empty_grants_are_asked_for_again_with_growing_pauses_and_then_a_limit_i
     (stop,) = (action for action in job.note() if isinstance(action, Stop))
     assert job.state == "salvaging"
     assert stop.target == job.asked("run_es_payload").number
-    why = "no event ranges after 4 requests: the broker answered with no new range"
+    why = "no event ranges after 4 requests: timed out"
     assert job.engine.trouble == (PilotErrorCode.COMMUNICATIONFAILURE, why)
+
+
+def test_empty_grants_are_believed_in_the_end_and_the_payload_is_told():
+    job = Teller(empty_answers=3).running()
+    job.says(f.RangesWanted(n=2))
+    pauses = []
+    for _ in range(2):
+        (alarm,) = job.answer("request_ranges", granted())
+        pauses.append(alarm.when - job.now)
+        job.ring()
+    (stock,) = job.answer("request_ranges", granted())
+    assert (pauses, stock.name, stock.last) == ([1.0, 2.0], "stock_ranges", True)
 
 
 def test_a_broker_that_breaks_does_not_end_the_job():

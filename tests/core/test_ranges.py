@@ -74,27 +74,38 @@ def test_the_payload_is_told_when_no_more_will_come(last):
 
 @pytest.mark.parametrize(
     "answer",
-    [granted(), f.RequestUnanswered(why="timeout"), f.ActionBroke(why="nobody foresaw it")],
-    ids=["empty", "unanswered", "broke"],
+    [f.RequestUnanswered(why="timeout"), f.ActionBroke(why="nobody foresaw it")],
+    ids=["unanswered", "broke"],
 )
-def test_an_answer_without_ranges_is_asked_for_again_with_growing_pauses_and_not_for_ever(answer):
+def test_no_answer_is_asked_for_again_with_growing_pauses_and_not_for_ever(answer):
     ranges = ranges_with(report_attempts=3)
     ranges.hear(f.RangesWanted(n=2), None)
     pauses = []
     for asked in range(3):
-        request = asked if isinstance(answer, f.RangesGranted) else 0
-        assert due(ranges, BEGAN + sum(pauses)) == [RequestRanges(n=2, request=request)]
+        assert due(ranges, BEGAN + sum(pauses)) == [RequestRanges(n=2, request=0)], asked
         ranges.hear(replace(answer, at=BEGAN + sum(pauses)), REQUEST)
         assert due(ranges, BEGAN + sum(pauses)) == []
         pauses.append(ranges.alarm(feeding=True) - BEGAN - sum(pauses))
     assert pauses == [1, 2, 4]
     (note,) = due(ranges, BEGAN + 7)
-    why = getattr(answer, "why", "the broker answered with no new range")
+    why = answer.why
     assert note == Note(
         fact=f.LimitExceeded(
             error_code=PilotErrorCode.COMMUNICATIONFAILURE, why=f"no event ranges after 3 requests: {why}"
         )
     )
+
+
+@pytest.mark.parametrize("empty_answers", [1, 5, 30])
+def test_a_server_that_has_no_ranges_often_enough_is_believed_however_rarely_a_report_is_made(empty_answers: int):
+    ranges = ranges_with(empty_answers=empty_answers, report_attempts=3)
+    ranges.hear(f.RangesWanted(n=2), None)
+    now = BEGAN
+    for asked in range(empty_answers):
+        assert due(ranges, now) == [RequestRanges(n=2, request=asked)]
+        ranges.hear(replace(granted(), at=now), REQUEST)
+        now += 100.0
+    assert due(ranges, now) == [StockRanges(last=True)]
 
 
 def test_a_range_that_is_granted_forgives_the_empty_answers_before():

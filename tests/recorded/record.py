@@ -17,7 +17,7 @@ from recorded.place import Place  # noqa: E402
 from recorded.scenarios import SCENARIOS  # noqa: E402
 
 import esfsm  # noqa: E402
-from esfsm.run import JOURNAL  # noqa: E402
+from esfsm.journal.file import JOURNAL  # noqa: E402
 
 
 def main(arguments: list[str]) -> None:

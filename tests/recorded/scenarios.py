@@ -24,9 +24,9 @@ import esfsm
 from esfsm.adapters.communicators import database
 from esfsm.adapters.communicators.broker import Broker
 from esfsm.core.facts import PayloadStarted
+from esfsm.journal.file import JOURNAL
 from esfsm.journal.reader import read
 from esfsm.loop import Watch
-from esfsm.run import JOURNAL
 
 __all__ = ["SCENARIOS"]
 

@@ -17,7 +17,7 @@ from esfsm.core.engine import Engine
 from esfsm.core.facts import Fact
 from esfsm.core.stageout import archive_name
 from esfsm.errors import ReplayDiverged, UnusableInput, UnusableJournal
-from esfsm.run import JOURNAL
+from esfsm.journal.file import JOURNAL
 
 RANGES = 6
 ARCHIVES = 3

@@ -143,11 +143,40 @@ def test_a_decision_says_what_was_surely_on_the_disk_before_it() -> None:
     journal, _ = gone_on(file)
     for sync in (False, True, False):
         journal.append(FEW, 1.0)
-        journal.decided({})
+        journal.decided({1: ["report_job 1"]})
         if sync:
             journal.sync()
     decided = [json.loads(line) for line in file.content.splitlines() if b'"decided"' in line]
     assert [(line["decided"], line["synced"]) for line in decided] == [(2, 0), (4, 0), (6, 4)]
+
+
+def test_a_journal_that_is_closed_says_that_all_of_it_is_on_the_disk() -> None:
+    file = FileInMemory()
+    journal, _ = gone_on(file)
+    journal.append(FEW, 1.0)
+    journal.decided({})
+    assert b"decided" not in file.content, "it led to nothing"
+    journal.close()
+    said = json.loads(file.content.splitlines()[-1])
+    assert (said["decided"], said["synced"], said["then"]) == (2, 2, {})
+    content = bytes(file.content)
+    gone_on(file)[0].close()
+    assert file.content == content, "there is nothing more to say"
+
+
+def test_a_journal_that_is_closed_before_it_was_decided_what_its_facts_led_to_says_nothing_of_them() -> None:
+    file = FileInMemory()
+    journal, _ = gone_on(file)
+    journal.append(FEW, 1.0)
+    journal.close()
+    assert [entry.then for entry in gone_on(file)[1]] == [None, None]
+
+
+def test_nothing_is_written_before_what_was_there_is_taken() -> None:
+    file = FileInMemory()
+    gone_on(file)[0].append(FEW, 1.0)
+    with pytest.raises(AssertionError, match="what was there is taken first"):
+        Journal(file, HEADER).append(FEW, 2.0)
 
 
 def test_what_was_there_when_it_was_opened_is_surely_on_the_disk_once_it_is_taken() -> None:
@@ -156,7 +185,7 @@ def test_what_was_there_when_it_was_opened_is_surely_on_the_disk_once_it_is_take
     journal, past = gone_on(file)
     assert (len(past), file.unsynced_bytes) == (2, 0)
     journal.append(FEW, 2.0)
-    journal.decided({})
+    journal.decided({3: ["report_job 1"]})
     assert json.loads(file.content.splitlines()[-1])["synced"] == 2
 
 

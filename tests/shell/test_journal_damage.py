@@ -156,6 +156,12 @@ def test_a_fact_that_is_missing_before_what_was_decided_because_of_it_is_noticed
         read_back(b"".join(line for number, line in enumerate(lines) if number != missing))
 
 
+def test_two_journals_in_one_file_are_noticed() -> None:
+    content = bytes(file_with([2, "decided"])[0].content)
+    with pytest.raises(UnusableJournal, match="it holds the lines of another journal"):
+        read_back(content + content)
+
+
 def test_a_fact_that_stands_there_twice_is_noticed() -> None:
     lines = file_with([2, "decided"])[0].content.splitlines(keepends=True)
     with pytest.raises(UnusableJournal, match="2 facts should stand here, and 3 do"):

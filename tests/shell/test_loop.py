@@ -82,7 +82,7 @@ class World:
         engine = Engine(TABLES[workflow], HELD, Settings())
         loop = Loop(Journal(self.file, HEADER), engine, self, watch)
         loop.remember()
-        loop.run(self, SETTINGS, sync)
+        loop.run(self, Settings(sync=sync))
         return engine
 
     @property
@@ -158,7 +158,7 @@ def test_every_fact_is_on_the_disk_before_it_is_decided_where_always_is_said() -
     engine = Engine(TABLES["eventservice"], HELD, Settings())
     loop = Loop(Journal(world.file, HEADER), engine, world, lambda *_: unsynced.append(world.file.unsynced_bytes))
     loop.remember()
-    loop.run(world, SETTINGS, "always")
+    loop.run(world, Settings(sync="always"))
     assert set(unsynced) == {0}
 
 

@@ -9,8 +9,8 @@ from shell.journals import FORMAT_1, changed
 
 import esfsm
 from esfsm.errors import ReplayDiverged, UnusableJournal
+from esfsm.journal.file import JOURNAL
 from esfsm.replayer import replay
-from esfsm.run import JOURNAL
 
 RANGES = 6
 

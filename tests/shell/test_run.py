@@ -19,9 +19,9 @@ from esfsm import plugins
 from esfsm.core.engine import Engine
 from esfsm.core.facts import ExecutorSelected, Fact
 from esfsm.errors import ReplayDiverged, UnreadableJob, UnusableInput, UnusableJournal
+from esfsm.journal.file import JOURNAL
 from esfsm.journal.reader import read
 from esfsm.loop import Watch
-from esfsm.run import JOURNAL
 from esfsm.stops import STOP_SIGNALS
 
 RANGES = 6

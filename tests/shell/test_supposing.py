@@ -77,6 +77,12 @@ def test_a_setting_that_does_not_exist_is_refused() -> None:
         what_if("one-core", gap=1)
 
 
+@pytest.mark.parametrize("name", ["stage-in-failed", "job-refused"])
+def test_where_no_payload_was_started_there_is_nothing_to_simulate(name: str) -> None:
+    with pytest.raises(esfsm.UnusableInput, match="no payload was started"):
+        what_if(name, zip_max_ranges=2)
+
+
 @pytest.mark.parametrize("name", ["plain", "merge"])
 def test_a_job_without_event_ranges_has_nothing_to_suppose(name: str) -> None:
     with pytest.raises(esfsm.UnusableInput, match="only an Event Service job"):

@@ -13,8 +13,8 @@ from esfsm.core.engine import Engine
 from esfsm.core.facts import ExecutorSelected, Fact, JobResumed
 from esfsm.errors import ReplayDiverged, UnknownName, UnusableInput, UnusableJournal
 from esfsm.given import change_settings
+from esfsm.journal.file import JOURNAL
 from esfsm.journal.reader import read
-from esfsm.run import JOURNAL
 
 ENDLESS = "import threading\nthreading.Event().wait()\n"
 HELLO = "from pathlib import Path\nPath('out.txt').write_text('hello')\n"

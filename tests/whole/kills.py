@@ -32,8 +32,8 @@ from esfsm.adapters.communicators.database import Status
 from esfsm.core.actions import SetAlarm
 from esfsm.core.facts import Fact, JobResumed, PayloadStarted
 from esfsm.errors import UnusableJournal
+from esfsm.journal.file import JOURNAL
 from esfsm.journal.reader import read, read_header
-from esfsm.run import JOURNAL
 
 F = TypeVar("F", bound=Fact)
 

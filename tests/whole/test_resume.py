@@ -25,8 +25,8 @@ from whole.processes import ends
 import esfsm
 from esfsm.core.engine import Engine
 from esfsm.core.facts import Fact, JobResumed, PayloadStarted
+from esfsm.journal.file import JOURNAL
 from esfsm.journal.reader import read
-from esfsm.run import JOURNAL
 
 RANGES = 40
 QUICK_RANGES = 6

@@ -26,7 +26,7 @@ from esfsm.adapters.communicators.processes import here, lives, this_process
 from esfsm.adapters.communicators.supply import Supply
 from esfsm.errors import UnusableInput
 from esfsm.model.event_range import EventRange
-from esfsm.model.report import Answer, ArchiveRecord, Grant, Report
+from esfsm.model.report import STOP_COMMANDS, Answer, ArchiveRecord, Grant, Report
 from esfsm.ports import ProcessIdentity
 
 __all__ = ["Broker", "Consumer"]
@@ -42,8 +42,6 @@ class Consumer(NamedTuple):
 
 ENDED = ("finished", "failed")
 """The final states of a job."""
-KILLED = ("tobekilled", "softkill")
-"""The commands after which PanDA grants nothing."""
 
 ASKED = """
     SELECT * FROM event_ranges JOIN files USING (task_id, file_id)
@@ -122,7 +120,7 @@ class Broker:
         this one need not keep its cores idle for that: who comes after it will find them.
         """
         with self.database.transaction() as db:
-            if _state(db, consumer) in ENDED or _command(db, consumer) in KILLED:
+            if _state(db, consumer) in ENDED or _command(db, consumer) in STOP_COMMANDS:
                 return Grant(exhausted=True)
             before = db.execute(ASKED, (consumer.number, request)).fetchall()
             n = 0 if before else max(n, 0)

@@ -16,9 +16,8 @@ __all__ = ["AdoptedESProcess"]
 class AdoptedESProcess(ESProcess):
     """An ESProcess whose payload runs already; channel and process are its own from now on.
 
-    The last that its hooks tell is `payload_ended`, without an exit code, or `payload_gone`: for an end that nobody has
-    asked for, and for one without a word about ranges that it was sent. A first word is waited for `adopt_patience_s`
-    seconds.
+    Its last word is `payload_ended` (no exit code) if it was stopped, or was told the end and owes no range; else
+    `payload_gone`. A first word is waited for `adopt_patience_s` seconds.
     """
 
     def __init__(
