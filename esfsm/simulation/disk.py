@@ -17,6 +17,8 @@ from esfsm.simulation.agenda import Life
 __all__ = ["PLACE", "Content", "Disk", "SimFile", "disk_broken", "disk_full"]
 
 PLACE = Path("/simulated")
+SECTOR_BYTES = 512
+"""What a disk writes whole, or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,10 @@ class Disk:
         if len(self.journal) > kept and not self.forgotten:
             kept += self.chance.randrange(len(self.journal) - kept + 1)
         tail = self.journal[self.synced_bytes : kept]
-        if len(tail) > 2 and self.chance.random() < 0.3:  # a page in between did not reach the disk
-            start = self.chance.randrange(len(tail))
-            end = min(len(tail), start + 1 + self.chance.randrange(200))
+        if tail and self.chance.random() < 0.3:  # a sector in between did not reach the disk
+            sector = self.chance.randrange(self.synced_bytes // SECTOR_BYTES, (kept - 1) // SECTOR_BYTES + 1)
+            start = max(sector * SECTOR_BYTES - self.synced_bytes, 0)
+            end = min((sector + 1) * SECTOR_BYTES, kept) - self.synced_bytes
             tail[start:end] = bytes(end - start)
         self.journal[self.synced_bytes :] = tail
         self.synced_bytes, self.forgotten = len(self.journal), False

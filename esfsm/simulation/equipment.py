@@ -13,7 +13,7 @@ from esfsm.model.job import Job
 from esfsm.model.report import Answer, Booked, Grant, JobReport, Report
 from esfsm.model.settings import Settings
 from esfsm.ports import Communicator, Executor, Payload
-from esfsm.simulation.disk import PLACE, Content, Disk
+from esfsm.simulation.disk import PLACE, Content, Disk, disk_full
 from esfsm.simulation.payload import Truth
 from esfsm.simulation.server import Server
 from esfsm.simulation.weather import Weather
@@ -149,6 +149,8 @@ class SimTransfers(Transfers):
         packed.event_range_ids.update(member.event_range_id for member in action.members)
         try:
             self._disk.trouble("write")
+            if self._disk.chance.random() < self._weather.pack_fails:
+                raise disk_full()
         except OSError as error:
             self._failed(action.lfn, len(self._rses))
             return f.PackFailed(error_code=PilotErrorCode.NOLOCALSPACE, why=str(error))

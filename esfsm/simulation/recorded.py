@@ -21,7 +21,7 @@ from esfsm.model.job import Job
 from esfsm.model.settings import Settings
 from esfsm.perform import Performer
 from esfsm.simulation.agenda import Agenda, Life, SimInbox, SimPool
-from esfsm.simulation.disk import Content, Disk, SimFile
+from esfsm.simulation.disk import Disk, SimFile
 from esfsm.simulation.equipment import Client, SimEquipment, SimTransfers, Storages
 from esfsm.simulation.executor import SimExecutor
 from esfsm.simulation.payload import Habits, SimPayload, Truth

@@ -44,6 +44,8 @@ class Weather:
     """It keeps its results to itself until it was told the end, and they are on their way when its own end is seen."""
     archive_rots: float = 0.0
     """An archive in the work directory is gone, or is another one, when it is to be stored."""
+    pack_fails: float = 0.0
+    """There is no room for an archive."""
     store_refused: float = 0.0
     store_lies: float = 0.0
     """All bytes, and a wrong checksum."""

@@ -57,7 +57,7 @@ class RecordedJob:
         granted = [step.fact.event_ranges for step in self.steps if isinstance(step.fact, RangesGranted)]
         self.granted = list(chain.from_iterable(granted))
         """Every event range that the job ever had, each attempt by itself."""
-        self.settings = self.header.settings.model_dump(mode="json")
+        self.settings = self.header.settings.model_copy(update={"sync": "effects"})
 
     def engine(self) -> Engine:
         """One that has heard nothing."""

@@ -66,7 +66,7 @@ def go_on(recorded: RecordedJob, file: FileInMemory, world: World) -> Engine:
     loop = Loop(Journal(file, recorded.header), engine, inbox)
     loop.remember()
     if not engine.ended or engine.resumable:
-        loop.run(Performer(Tools(world, engine), inbox, (pool, pool)), recorded.settings, "effects")
+        loop.run(Performer(Tools(world, engine), inbox, (pool, pool)), recorded.settings)
     return engine
 
 

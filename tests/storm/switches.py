@@ -1,8 +1,8 @@
-"""Each guarantee switched off: the storm must see that it is missing."""
+"""Each guarantee switched off, the weather in which it is needed, and the sentence that says that it is missing."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from itertools import count
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from unittest.mock import patch
 
 import orjson
@@ -10,32 +10,50 @@ import orjson
 from esfsm.core import facts as f
 from esfsm.core import stageout
 from esfsm.core.ranges import Ranges
+from esfsm.core.stageout import StageOut
 from esfsm.journal.writer import Journal
 from esfsm.loop import Loop
 from esfsm.model.report import Answer
 from esfsm.simulation import executor
 from esfsm.simulation.disk import SimFile
 from esfsm.simulation.equipment import SimTransfers
+from esfsm.simulation.weather import CALM, Weather
 from esfsm.wire import panda
 
-Patches = Iterator[object]
-SWITCHES: dict[str, Callable[[], Patches]] = {}
+Patches = Iterator[AbstractContextManager[object]]
+POWER_CUTS = Weather(engine_killed=1.0, power_fails=0.5)
+FORGOTTEN = "unknown in the journal, done at the server|is damaged"
 
 
-def switch(patches: Callable[[], Patches]) -> Callable[[], Patches]:
-    SWITCHES[patches.__name__] = patches
-    return patches
+@dataclass(frozen=True)
+class Switch:
+    """A guarantee, and how it is missed."""
+
+    patches: Callable[[], Patches]
+    sees: str
+    """A regular expression: a fault that is found when it is off."""
+    weather: Weather
+    most_ranges: int
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for one in self.patches():
+                stack.enter_context(one)
+            yield
 
 
-@contextmanager
-def switched_off(name: str) -> Iterator[None]:
-    with ExitStack() as stack:
-        for one in SWITCHES[name]():
-            stack.enter_context(one)  # type: ignore[arg-type]
-        yield
+SWITCHES: dict[str, Switch] = {}
 
 
-@switch
+def switch(sees: str, weather: Weather, most_ranges: int = 12) -> Callable[[Callable[[], Patches]], None]:
+    def add(patches: Callable[[], Patches]) -> None:
+        SWITCHES[patches.__name__] = Switch(patches, sees, weather, most_ranges)
+
+    return add
+
+
+@switch(sees="booked in .* which no storage has", weather=CALM)
 def store_before_report() -> Patches:
     """A report is made as soon as the archive is packed."""
 
@@ -49,7 +67,29 @@ def store_before_report() -> Patches:
     yield patch.object(Ranges, "_hear_packer", hear_packer)
 
 
-@switch
+@switch(sees="reported failed without a cause", weather=Weather(store_refused=0.4))
+def a_store_is_tried_again() -> Patches:
+    """An archive is refused with its first failed store."""
+    yield refused_with_the_first("store")
+
+
+@switch(sees="reported failed without a cause", weather=Weather(pack_fails=0.4))
+def a_pack_is_tried_again() -> Patches:
+    """An archive is refused when it cannot be packed at once."""
+    yield refused_with_the_first("pack")
+
+
+def refused_with_the_first(todo: str) -> AbstractContextManager[object]:
+    def failed(self: StageOut, key: str, at: float, error_code: int, why: str, real=StageOut.failed) -> None:
+        batch = self.batches[key]
+        real(self, key, at, error_code, why)
+        if batch.todo == todo:
+            batch.tries, batch.not_before = self.settings.stage_out_rounds, 0.0
+
+    return patch.object(StageOut, "failed", failed)
+
+
+@switch(sees=FORGOTTEN, weather=POWER_CUTS)
 def fsync() -> Patches:
     """What was written is believed to be on the disk."""
 
@@ -59,28 +99,33 @@ def fsync() -> Patches:
     yield patch.object(Journal, "sync", sync)
 
 
-@switch
+@switch(sees="is damaged", weather=POWER_CUTS, most_ranges=6)
 def fsync_before_going_on() -> Patches:
-    """A resumed engine acts on facts that the one before had not synced."""
+    """A resumed engine acts on facts that the one before had not synced.
+
+    Acts on a stand-in, too: the simulated journal file is not written once more when it is taken up.
+    """
 
     def cut(self: SimFile, size_bytes: int) -> None:
         del self._disk.journal[size_bytes:]
 
     def hear(self: Loop, facts: list[f.Fact], sync: str, real=Loop._hear) -> object:
-        return real(self, facts, "never" if isinstance(facts[0], f.JobResumed) else sync)
-
-    def run(self: Loop, hands: object, settings: object, sync: str, real=Loop.run) -> None:
-        with patch.object(Journal, "has_much_unsynced", False):
-            real(self, hands, settings, sync)
+        if not isinstance(facts[0], f.JobResumed):
+            return real(self, facts, sync)
+        actions = real(self, facts, "never")
+        self._journal._unsynced_bytes = 0
+        return actions
 
     yield patch.object(SimFile, "cut", cut)
     yield patch.object(Loop, "_hear", hear)
-    yield patch.object(Loop, "run", run)
 
 
-@switch
+@switch(sees=FORGOTTEN, weather=Weather(engine_killed=0.5, power_fails=0.5, disk_broken=0.3), most_ranges=40)
 def written_again_after_a_failed_fsync() -> Patches:
-    """A sync that succeeds after one that failed is believed."""
+    """A sync that succeeds after one that failed is believed.
+
+    Acts on a stand-in: the simulated journal file is synced when it is taken up, and not written once more.
+    """
 
     def cut(self: SimFile, size_bytes: int) -> None:
         del self._disk.journal[size_bytes:]
@@ -89,20 +134,19 @@ def written_again_after_a_failed_fsync() -> Patches:
     yield patch.object(SimFile, "cut", cut)
 
 
-@switch
-def name_from_the_first_range() -> Patches:
-    """Archives are named by a clock."""
-    ticks = count()
-    yield patch.object(stageout, "archive_name", lambda first: f"EventService_premerge_{next(ticks)}.tar")
+@switch(sees="other bytes in each of", weather=Weather(store_refused=0.7))
+def a_name_holds_job_and_attempt() -> Patches:
+    """Archives are named by the position of their first range alone."""
+    yield patch.object(stageout, "archive_name", lambda first: f"EventService_premerge_{first.split('-')[3]}.tar")
 
 
-@switch
+@switch(sees="its result was announced", weather=Weather(late_words=0.8))
 def drain() -> Patches:
-    """The channel is not read to its end after the payload's."""
+    """The channel is not read to its end after the payload's. Acts on a stand-in: the simulated executor."""
     yield patch.object(executor, "QUIET_S", 0.0)
 
 
-@switch
+@switch(sees="finished in the journal, cancelled at the server", weather=Weather(rolled_back=0.3))
 def length_of_answers() -> Patches:
     """An answer to a report is read without counting its words."""
 
@@ -115,7 +159,7 @@ def length_of_answers() -> Patches:
     yield patch.object(panda, "read_update", read_update)
 
 
-@switch
+@switch(sees="finished in the journal, cancelled at the server", weather=Weather(rolled_back=0.3))
 def doubts() -> Patches:
     """What is doubted is believed."""
 
@@ -126,7 +170,7 @@ def doubts() -> Patches:
     yield patch.object(panda, "read_update", read_update)
 
 
-@switch
+@switch(sees="reported failed without a cause", weather=Weather(stop_request=0.8))
 def stock_is_given_back() -> Patches:
     """What was never run is reported failed."""
 
@@ -141,9 +185,9 @@ def stock_is_given_back() -> Patches:
     yield patch.object(Ranges, "settle", settle)
 
 
-@switch
+@switch(sees="booked in .* which no storage has", weather=Weather(archive_rots=0.4))
 def archives_are_looked_at() -> Patches:
-    """An archive that a power failure took is stored as it is now."""
+    """An archive that is not what was packed is stored as it is now. Acts on a stand-in: the simulated transfers."""
 
     def store(self: SimTransfers, action: object, real=SimTransfers.store_archive) -> f.Fact:
         fact = real(self, action)
@@ -152,7 +196,7 @@ def archives_are_looked_at() -> Patches:
     yield patch.object(SimTransfers, "store_archive", store)
 
 
-@switch
+@switch(sees="the job has ended, and it is stored", weather=CALM)
 def the_last_answer_is_waited_for() -> Patches:
     """The job ends while reports are on their way."""
 
