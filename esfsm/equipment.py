@@ -62,8 +62,16 @@ class Equipment:
         )
         return executor
 
-    def check(self) -> None:
-        """Make sure that what will be needed is there. Raises `UnusableInput`, or `WireError` of the broker."""
+    def check(self, *, granted: str | None = None) -> None:
+        """Make sure that what will be needed is there. Raises `UnusableInput`, or `WireError` of the broker.
+
+        `granted`: an event range that the job has, if it has any; a server that does not know it is another one.
+        """
+        if granted is not None:
+            plugins.find("executors", self._settings.executor_type)
+            booked = self.communicator.booked()
+            if booked is not None and granted not in booked:
+                raise UnusableInput(f"the server does not know event range {granted} of this job: it is another one")
         plugins.find("channels", self._settings.channel)
         self.transfers.check()
         if self.job.kind is JobKind.EVENTSERVICE:

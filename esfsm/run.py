@@ -56,6 +56,11 @@ def run_workflow(
         loop.remember()
         if engine.ended and not engine.resumable and journal.header.job != job.definition:
             raise UnusableInput(f"work directory {place}: another definition of this job is done there; choose another")
+        begun = Job.read(journal.header.job, source=str(journal.path))
+        if engine.ranges.ledger and (begun.task_id, begun.jobset_id) != (job.task_id, job.jobset_id):
+            raise UnusableInput(
+                f"work directory {place}: its event ranges are of another task or jobset; choose another"
+            )
         return _go_on(loop, journal, engine, inbox, Equipment(job, place, given, said_by, journal.header.run), given)
 
 
@@ -92,7 +97,7 @@ def _go_on(
     if not engine.ended or engine.resumable:
         performer = Performer(equipment, inbox)
         try:
-            equipment.check()
+            equipment.check(granted=next(iter(engine.ranges.ledger), None))
             with stop_requests(inbox):
                 loop.run(performer, settings)
         finally:

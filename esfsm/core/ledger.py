@@ -5,7 +5,7 @@ their way also have their definition here. Illegal steps raise and change nothin
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 from esfsm.core.workflow import Workflow
@@ -35,6 +35,9 @@ class Ledger:
 
     def __contains__(self, event_range_id: object) -> bool:
         return event_range_id in self._state
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._state)
 
     def __len__(self) -> int:
         return len(self._state)

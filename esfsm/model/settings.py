@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     """Local broker: a JSON file with the list of ranges that PanDA would send, in place of `events`."""
     broker: Path | None = None
     """Local broker: its SQLite file; None: `broker.sqlite` in the work directory. Jobs may share one."""
-    max_attempt: int = Field(10, ge=1)
+    max_attempt: int = Field(10, ge=1, le=1000)
     """Local broker: how often one range may be handed out (PanDA's default is 10)."""
 
     transformations: Path | None = None
@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     """How long an output may wait for its archive (queue data: zip_time_gap)."""
     zip_max_ranges: int = Field(100, ge=1, le=10_000)
     """An archive is packed as soon as so many outputs wait; it never holds more."""
-    zip_max_bytes: int = Field(2_000_000_000, ge=1)
+    zip_max_bytes: int = Field(2_000_000_000, ge=1, le=10**15)
     """An archive is packed as soon as the outputs that wait have so many bytes."""
 
     stage_out_rounds: int = Field(3, ge=1, le=100)

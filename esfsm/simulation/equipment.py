@@ -222,7 +222,7 @@ class SimEquipment(Equipment):
         """Of simulated payloads."""
         return self._executor
 
-    def check(self) -> None:
+    def check(self, *, granted: str | None = None) -> None:
         """All of it is there."""
 
     def select_executor(self) -> f.Fact:

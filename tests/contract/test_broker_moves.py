@@ -120,6 +120,15 @@ def test_a_job_that_is_resumed_after_its_end_goes_on(opened: Open) -> None:
     assert communicator.counts() == {"done": 2}
 
 
+def test_who_joins_for_a_job_that_has_ended_opens_it_again_whether_a_heartbeat_is_heard_or_not(opened: Open) -> None:
+    first = opened(events=2)
+    take(first, 1)
+    first.update_job(JobReport("failed"))
+    again = opened(events=2)
+    again.join()
+    assert take(again, 2, "2.1") == ("1001-5001-1-1-9", "1001-5001-1-2-10")
+
+
 @pytest.mark.parametrize(
     ("command", "exhausted"), [("tobekilled", True), ("softkill", True), ("debug", False), (None, False)]
 )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from whole.commands import DONE, FAILED, UNUSABLE, Command, MakeJob, said
+from whole.commands import DONE, FAILED, SOON, UNUSABLE, Command, MakeJob, said
 
 RECORDED = Path(__file__).parents[1] / "recorded"
 
@@ -65,3 +65,37 @@ def test_a_job_is_replayed_with_other_settings(esfsm: Command) -> None:
     assert told.exit_code == DONE
     assert told.out.splitlines()[0].endswith("zip_max_ranges=1, retry_pause_s=9")
     assert esfsm("replay", journal, "--what-if", "zip_max_ranges").exit_code == UNUSABLE
+
+
+@pytest.fixture
+def stopped(esfsm: Command, make_job: MakeJob, tmp_path: Path) -> Path:
+    """The work directory of a job that failed with event ranges left."""
+    work = tmp_path / "left"
+    assert esfsm("run", make_job("fail 2"), "--workdir", work, "--events", 5, "--quiet", *SOON).exit_code == FAILED
+    return work
+
+
+def test_a_job_is_not_taken_up_with_another_broker(esfsm: Command, stopped: Path, tmp_path: Path) -> None:
+    before = (stopped / "journal.jsonl").read_bytes()
+    told = said(esfsm("resume", stopped, "--set", f"broker={tmp_path / 'other.sqlite'}"))
+    assert told.startswith("the server does not know event range 1001-5001-1-1-10 of this job")
+    assert (stopped / "journal.jsonl").read_bytes() == before
+
+
+def test_a_job_is_not_taken_up_with_an_executor_that_is_not_there(esfsm: Command, stopped: Path) -> None:
+    before = (stopped / "journal.jsonl").read_bytes()
+    assert said(esfsm("resume", stopped, "--set", "executor_type=nobody")).startswith(
+        "there is no executor type 'nobody'"
+    )
+    assert (stopped / "journal.jsonl").read_bytes() == before
+
+
+def test_event_ranges_of_one_task_are_not_reported_for_another(
+    esfsm: Command, make_job: MakeJob, stopped: Path
+) -> None:
+    told = said(esfsm("run", make_job(taskID=1002), "--workdir", stopped, "--events", 5, "--quiet"))
+    assert told.endswith("its event ranges are of another task or jobset; choose another")
+
+
+def test_what_is_no_file_and_has_no_end_is_not_read(esfsm: Command) -> None:
+    assert said(esfsm("replay", "/dev/zero")).endswith("it is no regular file")

@@ -68,7 +68,7 @@ FOLLOW = f"""
 JOIN = """
     INSERT INTO consumers (task_id, panda_id, run, host, pid, started, state) VALUES (?, ?, ?, ?, ?, ?, 'sent')
     ON CONFLICT (task_id, panda_id, run)
-    DO UPDATE SET host = excluded.host, pid = excluded.pid, started = excluded.started
+    DO UPDATE SET host = excluded.host, pid = excluded.pid, started = excluded.started, state = excluded.state
 """
 COMMAND = """
     INSERT INTO commands VALUES (?, ?) ON CONFLICT (panda_id) DO UPDATE SET command = excluded.command
@@ -106,7 +106,7 @@ class Broker:
             db.executemany(FILL, ((task_id, *fresh) for fresh in supply.ranges))
 
     def join(self, task_id: int, panda_id: int, run: str) -> Consumer:
-        """Let this process consume for a run of a job; a run that comes again has what it had."""
+        """Let this process consume for a run of a job; a run that comes again has what it had, and is open again."""
         with self.database.transaction() as db:
             db.execute(JOIN, (task_id, panda_id, run, here(), *this_process()))
             named = "SELECT consumer FROM consumers WHERE task_id = ? AND panda_id = ? AND run = ?"
