@@ -140,3 +140,10 @@ def test_a_range_that_has_its_word_waits_for_nothing(end):
 def test_a_range_that_was_never_granted_is_in_no_state():
     with pytest.raises(KeyError):
         ledger_with("r1")["r9"]
+
+
+def test_all_ranges_that_were_ever_granted_are_told_in_their_order():
+    ledger = Ledger(TABLES["event-range"])
+    ledger.grant([event_range("r2"), event_range("r1")])
+    ledger.step("ranges_released", ["r2"])
+    assert list(ledger) == ["r2", "r1"]

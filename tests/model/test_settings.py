@@ -174,3 +174,18 @@ def test_a_file_that_is_not_toml_is_refused(content: bytes, tmp_path: Path) -> N
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().cores = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "urls"),
+    [
+        ({}, ("/w/outputs",)),
+        ({"output_url": "s3://b/x/"}, ("s3://b/x",)),
+        ({"output_url": "/a", "failover_url": "/b/"}, ("/a", "/b")),
+        ({"failover_url": "/b"}, ("/w/outputs", "/b")),
+    ],
+)
+def test_outputs_go_to_the_output_url_and_then_to_the_failover_url(
+    chosen: dict[str, str], urls: tuple[str, ...]
+) -> None:
+    assert Settings(**chosen).storage_urls(Path("/w")) == urls
