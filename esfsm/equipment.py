@@ -15,7 +15,7 @@ from esfsm.model.settings import Settings
 from esfsm.ports import Communicator, Executor, Payload
 from esfsm.transfers import Transfers
 
-__all__ = ["Equipment", "Found"]
+__all__ = ["Equipment", "Found", "mark_of"]
 
 
 class Found(NamedTuple):
@@ -26,6 +26,12 @@ class Found(NamedTuple):
     stamp: int
 
 
+def mark_of(workdir: Path) -> str:
+    """By which the payloads of a work directory are known, wherever it is moved to; a copy of it has none of them."""
+    place = workdir.stat()
+    return f"{place.st_dev:x}-{place.st_ino:x}"
+
+
 class Equipment:
     """The tools of one job on this machine; each is made when it is first asked for."""
 
@@ -34,6 +40,11 @@ class Equipment:
         self._workdir, self._settings, self._said_by = workdir, settings, said_by
         self._lock = Lock()
         self._opened: Communicator | None = None
+
+    @cached_property
+    def mark(self) -> str:
+        """What the payloads of this work directory bear."""
+        return mark_of(self._workdir)
 
     @property
     def books_jobs(self) -> bool:
@@ -91,10 +102,10 @@ class Equipment:
         return select_executor(self.job, self._settings, self._said_by)
 
     def prepare_payload(self) -> Payload:
-        """What is to be run, with the mark of this run. Raises `UnusableInput`."""
+        """What is to be run, with the mark of this place. Raises `UnusableInput`."""
         prepare = plugins.find("payloads", self.job.kind.value).prepare
         payload: Payload = prepare(self.job, self._workdir, self._settings)
-        return payload._replace(mark=self.run)
+        return payload._replace(mark=self.mark)
 
     def find(self, path: str) -> Found:
         """A file that the payload names. Raises OSError or ValueError where there is none."""

@@ -3,7 +3,7 @@
 A fact is written down first; what it leads to is decided by the core, and done elsewhere; the answer is a fact.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from loguru import logger
@@ -11,6 +11,7 @@ from loguru import logger
 from esfsm.core.actions import Action
 from esfsm.core.engine import Engine
 from esfsm.core.facts import Fact, JobResumed, PayloadStarted
+from esfsm.core.ledger import Ledger
 from esfsm.errors import WorkflowError
 from esfsm.journal.writer import Journal
 from esfsm.model.settings import Settings
@@ -43,12 +44,12 @@ class Hands(Protocol):
         """Begin an action; returns at once."""
         ...
 
-    def adopt(self, started: PayloadStarted, in_hand: Collection[str]) -> bool:
+    def adopt(self, started: PayloadStarted, ledger: Ledger) -> bool:
         """Take over this payload, which outlived its engine, with its event ranges; False if that cannot be."""
         ...
 
     def end_orphans(self) -> None:
-        """End the payload of an engine of this run that has died."""
+        """End the payload of an engine that has died in this work directory."""
         ...
 
 
@@ -77,12 +78,11 @@ class Loop:
     def run(self, hands: Hands, settings: Settings) -> None:
         """Begin the job or take it up again with these settings, and go on until it has ended."""
         engine, sync = self._engine, settings.sync
+        started = engine.adoptable
+        adopted = started is not None and hands.adopt(started, engine.ranges.ledger)
+        if not adopted:  # a payload may be there without a journal that tells of it
+            hands.end_orphans()
         if self._old:
-            started = engine.adoptable
-            in_hand = engine.ranges.ledger.waiting("running")
-            adopted = started is not None and hands.adopt(started, in_hand)
-            if not adopted:
-                hands.end_orphans()
             self._hear([JobResumed(settings=settings.model_dump(mode="json"), adopted=adopted)], sync)
             if sync != "never":  # what is begun again may have an effect outside
                 self._journal.sync()

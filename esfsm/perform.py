@@ -3,7 +3,7 @@
 Expected trouble becomes the fact that the action may be answered by, any other exception becomes `action_broke`.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Protocol
@@ -12,6 +12,7 @@ from loguru import logger
 
 from esfsm.core import actions as a
 from esfsm.core import facts as f
+from esfsm.core.ledger import Ledger
 from esfsm.equipment import Equipment
 from esfsm.errors import EsfsmError, PilotErrorCode, UnusableInput, WireError
 from esfsm.hooks import FactHooks
@@ -96,13 +97,13 @@ class Performer:
                 talks = isinstance(action, a.RequestRanges | a.ReportRanges | a.ReportJob)
                 (self._talk if talks else self._pool).submit(self._perform, action)
 
-    def adopt(self, started: f.PayloadStarted, in_hand: Collection[str]) -> bool:
+    def adopt(self, started: f.PayloadStarted, ledger: Ledger) -> bool:
         """Take over a payload that outlived its engine, with the ranges that it has; False if that cannot be."""
-        identity = ProcessIdentity(started.pid, started.started)
+        identity, hooks = ProcessIdentity(started.pid, started.started), self._hooks(started.answers)
+        ranges = {"in_hand": ledger.waiting("running"), "queue": ledger.queue()}
         try:
             payload = self._tools.prepare_payload()
-            hooks = self._hooks(started.answers)
-            running = self._tools.executor.adopt(identity, started.channel, payload, hooks, in_hand)
+            running = self._tools.executor.adopt(identity, started.channel, payload, hooks, **ranges)
         except UnusableInput:
             return False
         if running is None:
@@ -114,9 +115,9 @@ class Performer:
         return True
 
     def end_orphans(self) -> None:
-        """End the payload of an engine of this run that has died."""
+        """End the payload of an engine that has died in this work directory."""
         try:
-            found = self._tools.executor.end_orphan(self._tools.run)
+            found = self._tools.executor.end_orphan(self._tools.mark)
         except UnusableInput:
             return  # an executor that is not here has started nothing here; its state says so
         if found:

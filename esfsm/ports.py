@@ -168,7 +168,10 @@ class Payload(NamedTuple):
     stderr: Path
     cores: int = 1
     mark: str = ""
-    """By which its processes are found again when its engine has died; it goes to whatever they start."""
+    """By which its processes are found again when its engine has died; it goes to whatever they start.
+
+    One work directory, one mark.
+    """
 
 
 class Hooks(Protocol):
@@ -227,13 +230,21 @@ class Executor(Protocol):
         ...
 
     def adopt(
-        self, identity: ProcessIdentity, channel: str, payload: Payload, hooks: Hooks, in_hand: Collection[str]
+        self,
+        identity: ProcessIdentity,
+        channel: str,
+        payload: Payload,
+        hooks: Hooks,
+        *,
+        in_hand: Collection[str],
+        queue: Sequence[str],
     ) -> Running | None:
         """Go on with an Event Service payload whose engine has died, at the same channel; None if that cannot be.
 
         That is: it does not live any more, it bears another mark than `payload`, or the channel is another's by now.
-        `in_hand`: the event ranges that it was sent and has said nothing about. The hooks tell all but its start. One
-        that says nothing for `Settings.adopt_patience_s` is ended.
+        `in_hand`: the event ranges that it was sent and has said nothing about; `queue`: those that follow, of which it
+        may have the first ones, too. The hooks tell these first (`ranges_sent`), and all else but its start. One that
+        says nothing for `Settings.adopt_patience_s` is ended.
         """
         ...
 

@@ -27,6 +27,7 @@ class Ledger:
         self._definition: dict[str, EventRange] = {}
         self._ended: Counter[str] = Counter()
         self._free: dict[str, None] = {}
+        self._stocked: dict[str, None] = {}
         self.events_finished = 0
 
     def __getitem__(self, event_range_id: str) -> str:
@@ -70,6 +71,7 @@ class Ledger:
         for event_range_id, target in [(name, self._target(name, fact)) for name in event_range_ids]:
             del self._waiting[self._state[event_range_id]][event_range_id]
             self._free.pop(event_range_id, None)
+            self._stocked.pop(event_range_id, None)
             self._put(event_range_id, target)
 
     def hears(self, event_range_id: str, fact: str) -> bool:
@@ -85,16 +87,21 @@ class Ledger:
         ids = tuple(islice(self._free, n))
         for event_range_id in ids:
             del self._free[event_range_id]
+            self._stocked[event_range_id] = None
         return tuple(self._definition[event_range_id] for event_range_id in ids)
 
     def payload_gone(self) -> None:
         """What was with the payload, in its stock or inside it, may run again."""
         self.step("payload_gone", self.waiting("running"))
-        self._free = dict.fromkeys(self._waiting["granted"])
+        self._free, self._stocked = dict(self._waiting["granted"]), {}
+
+    def queue(self) -> tuple[str, ...]:
+        """The granted ranges in the order in which they are handed out: those in a payload's stock, then the others."""
+        return (*self._stocked, *self._free)
 
     def adopted(self) -> None:
-        """A payload outlived its engine. What it may have in hand unrecorded goes to the end of the queue."""
-        self._free = dict.fromkeys([*self._free, *self._waiting["granted"]])
+        """A payload outlived its engine, and its stock died with that."""
+        self._free, self._stocked = {**self._stocked, **self._free}, {}
 
     def _target(self, event_range_id: str, fact: str) -> str:
         state = self._state.get(event_range_id)

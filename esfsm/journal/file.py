@@ -7,6 +7,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -52,21 +53,27 @@ class AppendOnly(Protocol):
 class JournalFile:
     """A file of the operating system. Raises BlockingIOError where another process has it open."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path, self._descriptor = path, descriptor
+    def __init__(self, path: Path, descriptor: int, directory: int) -> None:
+        self.path, self._descriptor, self._directory = path, descriptor, directory
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open it, or make it, and lock it."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
+        """Open it, or make it, and lock it. Its directory is locked, too: whoever removes the file is no way in."""
+        with ExitStack() as undo:
+            directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            undo.callback(os.close, directory)
+            try:
+                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if isinstance(error, BlockingIOError):
+                    raise
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            undo.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError(0, "it is no regular file")
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return cls(path, descriptor)
+            undo.pop_all()
+        return cls(path, descriptor, directory)
 
     def lines(self) -> Iterator[bytes]:
         """From the beginning."""
@@ -102,3 +109,4 @@ class JournalFile:
     def close(self) -> None:
         """Unlock it and let go of it."""
         os.close(self._descriptor)
+        os.close(self._directory)

@@ -208,6 +208,11 @@ class SimEquipment(Equipment):
         self._disk, self._cores = disk, cores
 
     @cached_property
+    def mark(self) -> str:
+        """One run, one place."""
+        return self.run
+
+    @cached_property
     def transfers(self) -> Transfers:
         """To simulated storages."""
         return self._transfers
@@ -231,7 +236,7 @@ class SimEquipment(Equipment):
 
     def prepare_payload(self) -> Payload:
         """What is to be run."""
-        return Payload((), PLACE, {}, Path(), Path(), self._cores, self.run)
+        return Payload((), PLACE, {}, Path(), Path(), self._cores, self.mark)
 
     def find(self, path: str) -> Found:
         """A file that the payload names. Raises OSError."""

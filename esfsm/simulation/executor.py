@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
 from esfsm.adapters.executors.process import meaning
+from esfsm.adapters.executors.sent import sent_of
 from esfsm.errors import PilotErrorCode, UnreadableMessage
 from esfsm.model.event_range import EventRange
 from esfsm.model.settings import Settings
@@ -44,7 +45,14 @@ class SimExecutor:
         return serving
 
     def adopt(
-        self, identity: ProcessIdentity, channel: str, payload: Payload, hooks: Hooks, in_hand: Collection[str]
+        self,
+        identity: ProcessIdentity,
+        channel: str,
+        payload: Payload,
+        hooks: Hooks,
+        *,
+        in_hand: Collection[str],
+        queue: Sequence[str],
     ) -> "_Serving | None":
         """Go on with a payload that lives."""
         for process in self._alive():
@@ -52,7 +60,9 @@ class SimExecutor:
                 serving = _Serving(
                     self._agenda, self._life, self._settings, process, hooks, payload.cores, adopted=True
                 )
-                serving.in_hand.update(in_hand)
+                if sent := sent_of(queue, process.last_sent):
+                    hooks.ranges_sent(sent)
+                serving.in_hand.update(in_hand, sent)
                 process.adopted(serving)
                 serving.expect(self._settings.adopt_patience_s)
                 return serving
@@ -172,6 +182,7 @@ class _Serving(Ear):
         sent = []
         while self._asking and self._stock and not self._stopping:
             event_range = self._stock.popleft()
+            self._process.last_sent = event_range.event_range_id
             self._tell(self._asking.popleft(), athenamp.range_message(event_range.as_panda()))
             sent.append(event_range.event_range_id)
         if self._stopping or (self._exhausted and not self._stock):

@@ -51,6 +51,8 @@ class Truth:
     failed as often as the settings allow."""
     archives: defaultdict[str, Packed] = field(default_factory=lambda: defaultdict(Packed))
     """By LFN."""
+    given_twice: list[str] = field(default_factory=list)
+    """Event ranges that one and the same payload was sent again."""
     announced: dict[str, list["Ear"]] = field(default_factory=dict)
     """Results whose file was there, and who was listening when they were announced."""
 
@@ -107,6 +109,9 @@ class SimPayload:
         self.identity = ProcessIdentity(pid, int(agenda.now))
         self.ear: Ear | None = None
         self.exit_code: int | None = None
+        self.last_sent = ""
+        """What a file on its disk says."""
+        self._given: set[str] = set()
         self._unheard: list[Message] = []
         self._waiting: set[bytes] = set()
         self._dismissed = 0
@@ -149,9 +154,12 @@ class SimPayload:
             elif not (self._stubborn and self._weather.payload_lingers):
                 self._agenda.after(self._habits.ends_s(), lambda: self.end(0))
             return
+        event_range_id = str(event_range["eventRangeID"])
+        if event_range_id in self._given:
+            self._truth.given_twice.append(event_range_id)
+        self._given.add(event_range_id)
         if self._chance.random() < self._weather.payload_hangs:
             return
-        event_range_id = str(event_range["eventRangeID"])
         self._agenda.after(self._habits.takes_s(event_range_id), lambda: self._processed(peer, event_range_id))
 
     def signal(self, kill: bool) -> None:

@@ -31,6 +31,8 @@ def faults(world: World) -> Iterator[str]:
     for job in world.jobs:
         for sentence in _job(world, job):
             yield f"job {job.panda_id}: {sentence}"
+    for name in world.truth.given_twice:
+        yield f"event range {name}: the same payload was sent it twice"
     yield from _results(world)
 
 

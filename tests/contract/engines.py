@@ -40,11 +40,14 @@ def start(arguments: list[str], workdir: str, environment: dict[str, str], mark:
     running.wait(3600.0)
 
 
-def adopt(identity: list[int], channel: str, mark: str) -> None:
+def adopt(identity: list[int], channel: str, workdir: str, mark: str) -> None:
     """Adopt a payload, and die at once."""
-    payload = Payload([], Path(), {}, Path(), Path(), mark=mark)
-    adopted = GenericExecutor(Settings(), ZmqChannel).adopt(ProcessIdentity(*identity), channel, payload, Hooks(), ())
-    os._exit(0 if adopted else 1)
+    payload, executor = (
+        Payload([], Path(workdir), {}, Path(), Path(), mark=mark),
+        GenericExecutor(Settings(), ZmqChannel),
+    )
+    process = ProcessIdentity(*identity)
+    os._exit(0 if executor.adopt(process, channel, payload, Hooks(), in_hand=(), queue=()) else 1)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,8 @@ class Orphan(NamedTuple):
     """The end of its first range, if it is in it."""
     in_hand: tuple[str, ...] = ()
     """What it was sent, by the journal of the engine that was killed, and has said nothing about."""
+    queue: tuple[str, ...] = ()
+    """What follows, and of which it may have the first ones."""
 
     def go_on(self) -> None:
         if self.go:
@@ -129,7 +131,7 @@ def adopt(open_executor: Callable[[Settings], Executor]) -> Iterator[Adopt]:
     def adopt(orphan: Orphan, **settings: float) -> Adoption:
         heard = Heard()
         running = open_executor(Settings(**settings)).adopt(
-            orphan.identity, orphan.channel, orphan.payload, heard, orphan.in_hand
+            orphan.identity, orphan.channel, orphan.payload, heard, in_hand=orphan.in_hand, queue=orphan.queue
         )
         assert running is not None
         adoptions.append(Adoption(orphan, heard, running))
@@ -196,6 +198,35 @@ def test_a_good_end_without_a_word_about_a_range_that_it_had_is_none(
     assert told[-1] == (("payload_gone", ()) if lost else GOOD_END)
 
 
+@pytest.mark.parametrize(
+    ("queue", "sent", "end"),
+    [(ids(1, 9), ids(1), GOOD_END), (ids(9, 1, 2), ids(9, 1), GONE), (ids(8, 9), ids(3), GOOD_END)],
+    ids=["it is in the first", "it is in the second", "that is in the journal already"],
+)
+def test_what_a_payload_was_sent_and_nobody_wrote_down_is_told_first_and_not_handed_out_again(
+    outlive: Outlive, adopt: Adopt, queue: list[str], sent: list[str], end: Told
+) -> None:
+    """The journal ends before `ranges_sent`; what was sent last is range 1. Of range 9 the payload says nothing."""
+    adoption = adopt(outlive("simulate", "go")._replace(queue=tuple(queue)))
+    adoption.stock(3, last=True)
+    adoption.go_on()
+    told = adoption.end()
+    first, *_ = named(told, "ranges_sent")
+    assert list(first) == sent
+    assert finished(told) == ids(1, 3)
+    assert told[-1] == end
+
+
+def test_without_the_word_of_its_executor_a_payload_is_not_adopted(
+    open_executor: Callable[[Settings], Executor], outlive: Outlive
+) -> None:
+    orphan, executor = outlive("simulate", "go"), open_executor(Settings())
+    (orphan.payload.workdir / "EventService_EventRanges.sent").unlink()
+    before = descriptors()
+    assert not adopted(executor, orphan)
+    assert descriptors() == before
+
+
 def test_what_a_payload_said_while_nobody_listened_is_heard(outlive: Outlive, adopt: Adopt, tmp_path: Path) -> None:
     said = pipe(tmp_path, "said")
     orphan = outlive("speak_unheard")
@@ -221,7 +252,8 @@ def test_a_payload_made_with_our_library_asks_again_for_what_it_was_not_given(
 
 def test_a_payload_may_outlive_a_second_engine(outlive: Outlive, adopt: Adopt) -> None:
     orphan = outlive("simulate", "go")
-    with engine("adopt", orphan.identity, orphan.channel, orphan.payload.mark) as second:
+    workdir = str(orphan.payload.workdir)
+    with engine("adopt", orphan.identity, orphan.channel, workdir, orphan.payload.mark) as second:
         assert second.wait(PATIENCE_S) == 0
     adoption = adopt(orphan)
     adoption.stock(2, last=True)
@@ -377,6 +409,8 @@ def test_a_payload_whose_channel_is_in_use_is_not_adopted(
 def adopted(executor: Executor, orphan: Orphan) -> bool:
     """Whether it is adopted; if not, nothing is told."""
     heard = Heard()
-    running = executor.adopt(orphan.identity, orphan.channel, orphan.payload, heard, orphan.in_hand)
+    running = executor.adopt(
+        orphan.identity, orphan.channel, orphan.payload, heard, in_hand=orphan.in_hand, queue=orphan.queue
+    )
     assert running or heard.is_silent()
     return running is not None

@@ -71,13 +71,14 @@ def test_an_adopted_payload_may_announce_a_range_of_which_nobody_wrote_down_that
     assert (job.ledger.counts(), job.engine.ranges.strange) == ({"produced": 1, "errored": 1}, 0)
 
 
-def test_what_may_be_in_an_adopted_payload_unrecorded_is_handed_out_last():
+def test_what_was_in_an_adopted_payload_unrecorded_is_not_handed_out_to_it_again():
     before = Teller().running()
     before.says(f.RangesWanted(n=2))
     before.answer("request_ranges", granted("r1", "r2", "r3", "r4"))
     job = before.resumed(adopted=True)
+    job.says(f.RangesSent(event_range_ids=("r1",)))
     stock = [job.says(f.RangesWanted(n=2))[0] for _ in range(2)]
-    assert [[r.event_range_id for r in each.event_ranges] for each in stock] == [["r3", "r4"], ["r1", "r2"]]
+    assert [[r.event_range_id for r in each.event_ranges] for each in stock] == [["r2", "r3"], ["r4"]]
 
 
 def test_an_adopted_payload_is_told_once_more_that_there_is_no_more():

@@ -113,13 +113,24 @@ def test_ranges_whose_payload_died_run_again_those_in_its_stock_too():
     assert {r.event_range_id for r in ledger.hand_over(9)} == {"r1", "r3"}
 
 
-def test_what_an_adopted_payload_may_have_in_hand_is_handed_over_after_all_the_others():
+def test_the_stock_of_a_dead_engine_is_handed_over_to_the_payload_that_outlived_it_in_the_same_order():
     ledger = ledger_with("r1", "r2", "r3", "r4")
+    ledger.hand_over(3)
+    ledger.step("ranges_sent", ["r1"])
+    assert ledger.queue() == ("r2", "r3", "r4")
+    ledger.adopted()
+    assert (ledger["r1"], ledger.queue()) == ("running", ("r2", "r3", "r4"))
+    assert ledger.hand_over(9) == tuple(map(event_range, ("r2", "r3", "r4")))
+    assert ledger.queue() == ("r2", "r3", "r4")
+
+
+def test_the_queue_of_a_new_payload_has_those_last_that_ran_in_the_one_before():
+    ledger = ledger_with("r1", "r2", "r3")
     ledger.hand_over(2)
     ledger.step("ranges_sent", ["r1"])
-    ledger.adopted()
-    assert ledger["r1"] == "running"
-    assert ledger.hand_over(9) == tuple(map(event_range, ("r3", "r4", "r2")))
+    ledger.payload_gone()
+    assert ledger.queue() == ("r2", "r3", "r1")
+    assert ledger.hand_over(1) == (event_range("r2"),)
 
 
 def test_a_range_that_the_server_said_nothing_about_is_at_an_end_with_a_way_out():

@@ -181,7 +181,14 @@ class World:
         return running
 
     def adopt(
-        self, identity: ProcessIdentity, channel: str, payload: Payload, hooks: Hooks, in_hand: Collection[str]
+        self,
+        identity: ProcessIdentity,
+        channel: str,
+        payload: Payload,
+        hooks: Hooks,
+        *,
+        in_hand: Collection[str],
+        queue: Sequence[str],
     ) -> "Running | None":
         if not self.outlived:
             return None
@@ -244,14 +251,14 @@ class Tools(Equipment):
 
     def __init__(self, world: World, engine: Engine) -> None:
         super().__init__(world.job, PLACE, engine.settings, {}, world.run)
-        self.__dict__.update(transfers=world, executor=world)
+        self.__dict__.update(transfers=world, executor=world, mark=world.run)
         self._opened, self._world = world.broker, world
 
     def select_executor(self) -> f.Fact:
         return f.ExecutorSelected(payload_executor=self.job.kind.value, executor_type="simulated", why="a test")
 
     def prepare_payload(self) -> Payload:
-        return Payload((), PLACE, {}, PLACE, PLACE, mark=self.run)
+        return Payload((), PLACE, {}, PLACE, PLACE, mark=self.mark)
 
     def find(self, path: str) -> Found:
         return Found(path, 1000, self._world.files[path].stamp)

@@ -151,7 +151,14 @@ class QuickExecutor:
         return QuickPayload(payload, hooks)
 
     def adopt(
-        self, identity: ProcessIdentity, channel: str, payload: Payload, hooks: Hooks, in_hand: Collection[str]
+        self,
+        identity: ProcessIdentity,
+        channel: str,
+        payload: Payload,
+        hooks: Hooks,
+        *,
+        in_hand: Collection[str],
+        queue: Sequence[str],
     ) -> None:
         """It ends with its engine."""
 

@@ -1,5 +1,6 @@
 """The tools of one job: each is found by the name in the settings, and what is not there is said before all else."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Barrier, Thread
@@ -8,7 +9,7 @@ import pytest
 from shell.jobs import es_job, plain_job, write_inputs
 
 from esfsm.core import facts as f
-from esfsm.equipment import Equipment
+from esfsm.equipment import Equipment, mark_of
 from esfsm.errors import UnknownName, UnusableInput
 from esfsm.model.job import Job
 from esfsm.model.settings import Settings
@@ -102,9 +103,15 @@ def test_an_executor_is_selected_only_if_it_is_there(equip: Equip) -> None:
     assert "no executor type 'gone'" in gone.why
 
 
-def test_a_payload_bears_the_mark_of_its_run(equip: Equip, tmp_path: Path) -> None:
+def test_a_payload_bears_the_mark_of_its_work_directory_wherever_that_is_moved_to(equip: Equip, tmp_path: Path) -> None:
     write_inputs(tmp_path)
-    assert equip(es_job()).prepare_payload().mark == "run"
+    assert equip(es_job()).prepare_payload().mark == mark_of(tmp_path)
+    place = tmp_path / "place"
+    place.mkdir()
+    mark = mark_of(place)
+    copy = Path(shutil.copytree(place, tmp_path / "copy"))
+    assert mark_of(place.rename(tmp_path / "moved")) == mark
+    assert len({mark, mark_of(copy), mark_of(tmp_path)}) == 3
 
 
 def test_a_payload_that_cannot_be_prepared_is_unusable(equip: Equip) -> None:

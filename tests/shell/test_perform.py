@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from core.worlds import TABLES, event_range
 from loguru import logger
 from shell.jobs import QuickExecutor, es_job, installed, plain_job, write_inputs
 
 from esfsm.adapters.executors.generic import GenericExecutor
 from esfsm.core import actions as a
 from esfsm.core import facts as f
-from esfsm.equipment import Equipment
+from esfsm.core.ledger import Ledger
+from esfsm.equipment import Equipment, mark_of
 from esfsm.errors import ChannelError, PilotErrorCode, WireError
 from esfsm.inbox import Clock, Inbox
 from esfsm.model.event_range import EventRange
@@ -127,9 +129,16 @@ class Adopter:
         return self.payload
 
     def adopt(
-        self, identity: ProcessIdentity, channel: str, payload: Payload, hooks: Hooks, in_hand: Collection[str]
+        self,
+        identity: ProcessIdentity,
+        channel: str,
+        payload: Payload,
+        hooks: Hooks,
+        *,
+        in_hand: Collection[str],
+        queue: Sequence[str],
     ) -> Told:
-        self.asked.append((identity, channel, payload, tuple(in_hand)))
+        self.asked.append((identity, channel, payload, tuple(in_hand), tuple(queue)))
         self.hooks = hooks
         return self.payload
 
@@ -294,6 +303,10 @@ def test_what_is_said_to_a_payload_that_is_just_being_started_reaches_it(build: 
 
 
 STARTED = f.PayloadStarted(answers=4, pid=17, started=42, channel="EventService_x")
+LEDGER = Ledger(TABLES["event-range"])
+LEDGER.grant(map(event_range, ("r1", "r2", "r3")))
+LEDGER.hand_over(2)
+LEDGER.step("ranges_sent", ["r1"])
 
 
 @pytest.fixture
@@ -302,17 +315,18 @@ def adopting(build: Build, tmp_path: Path) -> tuple[House, Adopter]:
     write_inputs(tmp_path)
     house, adopter = build(es_job()), Adopter()
     house.runs_by(adopter).hears_from(Server(None))
-    assert house.performer.adopt(STARTED, ("r1",))
+    assert house.performer.adopt(STARTED, LEDGER)
     return house, adopter
 
 
-def test_a_payload_is_adopted_by_its_identity_its_channel_and_the_mark_of_the_run(
-    adopting: tuple[House, Adopter],
+def test_a_payload_is_adopted_by_its_identity_its_channel_and_the_mark_of_the_place(
+    adopting: tuple[House, Adopter], tmp_path: Path
 ) -> None:
     _, adopter = adopting
-    ((identity, channel, payload, in_hand),) = adopter.asked
-    assert (identity, channel, payload.mark) == (ProcessIdentity(17, 42), "EventService_x", "run")
-    assert in_hand == ("r1",)
+    ((identity, channel, payload, in_hand, queue),) = adopter.asked
+    assert (identity, channel) == (ProcessIdentity(17, 42), "EventService_x")
+    assert payload.mark == mark_of(tmp_path)
+    assert (in_hand, queue) == (("r1",), ("r2", "r3"))
 
 
 def test_a_payload_that_was_adopted_is_not_begun_again(adopting: tuple[House, Adopter]) -> None:
@@ -351,7 +365,7 @@ def test_a_payload_that_cannot_be_adopted_is_begun_like_any_other(build: Build, 
     house = build(es_job(), executor_type="gone" if why == "the executor is not here" else "generic")
     if why == "the executor cannot":
         house.runs_by(QuickExecutor(Settings(), print))  # type: ignore[arg-type]
-    assert not house.performer.adopt(STARTED, ("r1",))
+    assert not house.performer.adopt(STARTED, LEDGER)
     house.runs_by(adopter := Adopter()).hears_from(Server(None))
     write_inputs(tmp_path)
     assert house.tells(a.RunEsPayload(number=4)) == f.PayloadFinished(answers=4)

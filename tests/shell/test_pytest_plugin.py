@@ -46,6 +46,7 @@ def run_pytest(tmp_path: Path, suite: Path) -> Pytest:
     (info / "entry_points.txt").write_text(f"[pytest11]\n{points}\n")
     (info / "RECORD").write_text("esfsm/__init__.py,,\nesfsm/testing/pytest_plugin.py,,\n")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(info.parent), str(ROOT)])}
+    environment.pop("CI", None)  # it makes pytest say everything twice
 
     def run_pytest(text: str, *options: str) -> subprocess.CompletedProcess[str]:
         (suite / "tests" / "test_theirs.py").write_text(text)

@@ -146,6 +146,12 @@ def drain() -> Patches:
     yield patch.object(executor, "QUIET_S", 0.0)
 
 
+@switch(sees="was sent it twice", weather=Weather(engine_killed=0.9, payload_survives=1.0), most_ranges=40)
+def the_last_range_sent_is_remembered() -> Patches:
+    """A payload is adopted with no more than the journal says. Acts on a stand-in: the simulated executor."""
+    yield patch.object(executor, "sent_of", lambda queue, last: ())
+
+
 @switch(sees="finished in the journal, cancelled at the server", weather=Weather(rolled_back=0.3))
 def length_of_answers() -> Patches:
     """An answer to a report is read without counting its words."""

@@ -31,6 +31,7 @@ import esfsm
 from esfsm.adapters.communicators.database import Status
 from esfsm.core.actions import SetAlarm
 from esfsm.core.facts import Fact, JobResumed, PayloadStarted
+from esfsm.equipment import mark_of
 from esfsm.errors import UnusableJournal
 from esfsm.journal.file import JOURNAL
 from esfsm.journal.reader import read, read_header
@@ -46,6 +47,8 @@ import json, os, time
 from pathlib import Path
 
 def simulate(event_range_id, first, last):
+    with open("processed", "a") as processed:
+        processed.write(f"{os.getsid(0)} {event_range_id}\\n")
     time.sleep(0.01)
     output = Path(f"HITS.pool.root.1.{event_range_id}").absolute()
     output.write_text("".join(f"hits of event {event}\\n" for event in range(first, last + 1)))
@@ -135,7 +138,7 @@ class Job:
         """To its end: at most so many engines are killed, each within so many seconds of its life."""
         exit_code = -signal.SIGKILL
         while exit_code == -signal.SIGKILL:
-            arguments = self._resume if self.run and self._chance.random() < 0.5 else self._begin
+            arguments = self._resume if self.has_begun and self._chance.random() < 0.5 else self._begin
             life_s = self._chance.uniform(0, longest_s) if self.tally.kills < kills else PATIENCE_S
             exit_code = self._live(arguments, life_s)
         if exit_code:
@@ -146,12 +149,18 @@ class Job:
         return self.tally
 
     @property
-    def run(self) -> str:
-        """The name of its run, which its payloads bear as a mark; empty before there is a journal."""
+    def has_begun(self) -> bool:
+        """Whether there is a journal to go on with."""
         try:
-            return read_header(self.journal).run
+            read_header(self.journal)
         except UnusableJournal:
-            return ""
+            return False
+        return True
+
+    @property
+    def payloads(self) -> list[int]:
+        """The processes of its payloads."""
+        return marked(mark_of(self.workdir)) if self.workdir.exists() else []
 
     def faults(self) -> Iterator[str]:
         """All that is not as it must be when it has ended."""
@@ -159,7 +168,11 @@ class Job:
         if (state := esfsm.replay(self.journal).engine.state) != "done":
             yield f"wrong: the journal ends in {state}"
         yield from wrong_books(self.workdir)
-        yield from (f"orphan: process {pid} of the payload" for pid in marked(self.run))
+        processed = Counter((self.workdir / "processed").read_text().splitlines())
+        yield from (
+            f"double: payload and event range {both} came together again" for both in processed if processed[both] > 1
+        )
+        yield from (f"orphan: process {pid} of the payload" for pid in self.payloads)
         yield from (f"orphan: {path}" for path in sorted(self.channels) if path.exists())
         yield from (f"orphan: {path}" for path in sorted(self.workdir.rglob("*.part")))
 
@@ -194,15 +207,15 @@ class Job:
         if stopped.si_code != os.CLD_STOPPED:  # it was about to end
             return
         self.channels |= channels(pid)
-        if self.run and self._chance.random() < 0.5:
+        if self._chance.random() < 0.5:
             with suppress(ProcessLookupError):  # so was the payload
-                for group in {os.getpgid(payload) for payload in marked(self.run)}:
+                for group in {os.getpgid(payload) for payload in self.payloads}:
                     os.killpg(group, signal.SIGKILL)
         os.kill(pid, signal.SIGKILL)
 
     def _under_way(self, written: int) -> list[str]:
         """What was begun and has not ended, by a journal that has grown beyond so many bytes in this life."""
-        if not self.run or self.journal.stat().st_size == written:
+        if not self.has_begun or self.journal.stat().st_size == written:
             return ["start"]
         engine = esfsm.replay(self.journal).engine
         return sorted({action.name for action in engine.outstanding()} - {SetAlarm.name}) or [engine.state]
@@ -211,12 +224,12 @@ class Job:
         return [entry.fact for entry in read(self.journal)[1] if isinstance(entry.fact, kind)]
 
 
-def marked(run: str) -> list[int]:
-    """The processes of the payloads of a run."""
+def marked(mark: str) -> list[int]:
+    """The processes that bear a mark."""
     pids = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if f"PILOT_ESFSM_PAYLOAD={run}".encode() in (process / "environ").read_bytes().split(b"\0"):
+            if f"PILOT_ESFSM_PAYLOAD={mark}".encode() in (process / "environ").read_bytes().split(b"\0"):
                 pids.append(int(process.name))
     return pids
 

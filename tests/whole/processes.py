@@ -32,14 +32,14 @@ def pipe(directory: Path, name: str) -> Path:
     return path
 
 
-def ends(pid: int) -> bool:
+def ends(pid: int, patience_s: float = PATIENCE_S) -> bool:
     """Whether a process has ended, or does so soon; it may be a zombie, whose parent is not ours."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
     try:
-        return bool(select.select([descriptor], [], [], PATIENCE_S)[0])
+        return bool(select.select([descriptor], [], [], patience_s)[0])
     finally:
         os.close(descriptor)
 

@@ -16,6 +16,7 @@ from whole import kills
 from whole.kills import PAYLOADS, Job, storms
 
 from esfsm.adapters.communicators.database import Status
+from esfsm.equipment import mark_of
 
 KILLS = 17
 """With each payload; a thousand take some minutes: `python tests/whole/kills.py --kills 1000`."""
@@ -59,6 +60,10 @@ def change(job: Job, statement: str) -> None:
         assert db.execute(statement).rowcount == 1
 
 
+def twice(file: Path) -> None:
+    file.write_text(file.read_text() * 2)
+
+
 def archive(job: Job) -> Path:
     return min((job.workdir / "outputs").iterdir())
 
@@ -80,6 +85,10 @@ DAMAGES: dict[str, tuple[str, Callable[[Job], object]]] = {
     "a range that was done in two attempts": (
         "double: position 1 is done 2 times",
         lambda job: change(job, copy_of_the_first_row("9, '1001-5001-1-1-9'")),
+    ),
+    "a range that one payload was sent twice": (
+        "double: payload and event range",
+        lambda job: twice(job.workdir / "processed"),
     ),
     "an archive that nobody has booked": (
         "orphan: stray.tar",
@@ -109,7 +118,7 @@ def test_damage_is_found(job: Job, damage: str) -> None:
 
 
 def test_a_payload_that_is_left_is_found(job: Job) -> None:
-    marked = {**os.environ, "PILOT_ESFSM_PAYLOAD": job.run}
+    marked = {**os.environ, "PILOT_ESFSM_PAYLOAD": mark_of(job.workdir)}
     with subprocess.Popen(["sleep", "600"], env=marked) as payload:
         try:
             assert list(job.faults()) == [f"orphan: process {payload.pid} of the payload"]

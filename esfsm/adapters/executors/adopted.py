@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from esfsm.adapters.executors.esprocess import ESProcess
 from esfsm.adapters.executors.process import Adopted, Verdict, Watched
+from esfsm.adapters.executors.sent import LastSent
 from esfsm.ports import Channel, Hooks, Payload
 
 __all__ = ["AdoptedESProcess"]
@@ -25,6 +26,7 @@ class AdoptedESProcess(ESProcess):
         payload: Payload,
         channel: Channel,
         process: Adopted,
+        sent: LastSent,
         *,
         hooks: Hooks,
         in_hand: Collection[str],
@@ -39,7 +41,7 @@ class AdoptedESProcess(ESProcess):
             end_patience_s=end_patience_s,
             looping_limit_s=looping_limit_s,
         )
-        self._adopted, self._adopter = process, hooks
+        self._adopted, self._adopter, self._sent = process, hooks, sent
         self._first_word_s = adopt_patience_s
         self._in_hand.update(in_hand)
 

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any
 
 from esfsm.adapters.executors.process import KILL_PATIENCE_S, Process, Verdict, Watched, meaning, not_started
+from esfsm.adapters.executors.sent import LastSent
 from esfsm.adapters.executors.stock import GetEventRanges, Stock
 from esfsm.errors import ChannelError, PilotErrorCode, UnreadableMessage, UnusableInput, WireError
 from esfsm.ports import Channel, Hooks, Message, OpenChannel, Payload
@@ -59,6 +60,7 @@ class ESProcess(Thread):
         self._handle_out_message: HandleOutMessage | None = None
         self._channel: Channel | None = None
         self._process: Watched | None = None
+        self._sent: LastSent | None = None
         self._stock = Stock(self._payload.cores)
         self._asking: deque[bytes] = deque()
         self._in_hand: set[str] = set()
@@ -134,8 +136,9 @@ class ESProcess(Thread):
             else:
                 verdict = self._run(channel, process)
         finally:
-            if self._channel is not None:
-                self._channel.close()
+            for opened in (self._channel, self._sent):
+                if opened is not None:
+                    opened.close()
             self._exit_code = -1 if self._exit_code is None else self._exit_code
             self.error = verdict[1]
             self._tell_end(verdict)
@@ -143,9 +146,11 @@ class ESProcess(Thread):
     def _begin(self) -> tuple[Channel, Watched]:
         """Open the channel and start the payload. Raises `ChannelError` and OSError.
 
-        All payloads of a run have one address: so the socket file that a killed engine left is found, and removed.
+        All payloads of a mark have one address: so the socket file that a killed engine left is found, and removed.
         """
         name = f"EventService_EventRanges_{self._payload.mark}" if self._payload.mark else None
+        if self._payload.mark:  # another engine may find it
+            self._sent = LastSent.begin(self._payload.workdir)
         channel = self._channel = self._open_channel(name)
         process = self._process = Process(self._payload, {"PILOT_EVENTRANGECHANNEL": channel.address})
         return channel, process
@@ -239,6 +244,8 @@ class ESProcess(Thread):
                 unspeakable.append((event_range_id, str(error)))
                 self._stock.ask()  # who asked waits on
                 continue
+            if self._sent is not None:
+                self._sent.write(event_range_id)
             channel.send(self._asking.popleft(), text)
             sent.append(event_range_id)
         if self._stock.is_over:

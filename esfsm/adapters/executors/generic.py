@@ -1,12 +1,14 @@
 """Executor type generic: the payload runs on this node, as a process of our own."""
 
 from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import Any
 
 from esfsm.adapters.executors.adopted import AdoptedESProcess
 from esfsm.adapters.executors.esprocess import ESProcess
 from esfsm.adapters.executors.process import KILL_PATIENCE_S, Adopted, Process, end_marked, meaning, not_started
+from esfsm.adapters.executors.sent import LastSent, sent_of
 from esfsm.errors import ChannelError, PilotErrorCode
 from esfsm.model.event_range import EventRange
 from esfsm.model.settings import Settings
@@ -29,20 +31,30 @@ class GenericExecutor:
         return _RunningEventService(process, hooks)
 
     def adopt(
-        self, identity: ProcessIdentity, channel: str, payload: Payload, hooks: Hooks, in_hand: Collection[str]
+        self,
+        identity: ProcessIdentity,
+        channel: str,
+        payload: Payload,
+        hooks: Hooks,
+        *,
+        in_hand: Collection[str],
+        queue: Sequence[str],
     ) -> Running | None:
         """Go on with a payload whose engine has died; None if that cannot be, and then its channel is cleared away."""
-        try:
-            wire = self._open_channel(channel)
-        except ChannelError:
-            return None
-        try:
-            adopted = Adopted(identity, payload.mark)
-        except ProcessLookupError:
-            wire.close()
-            return None
+        with ExitStack() as undo:
+            try:
+                wire = self._open_channel(channel)
+                undo.callback(wire.close)
+                last = LastSent.open(payload.workdir)
+                undo.callback(last.close)
+                adopted = Adopted(identity, payload.mark)
+            except (ChannelError, OSError):
+                return None
+            undo.pop_all()
+        if sent := sent_of(queue, last.read()):
+            hooks.ranges_sent(sent)
         limits = {"adopt_patience_s": self._settings.adopt_patience_s, **self._limits}
-        process = AdoptedESProcess(payload, wire, adopted, hooks=hooks, in_hand=in_hand, **limits)
+        process = AdoptedESProcess(payload, wire, adopted, last, hooks=hooks, in_hand={*in_hand, *sent}, **limits)
         return _RunningEventService(process, hooks)
 
     def end_orphan(self, mark: str) -> bool:

@@ -1,0 +1,52 @@
+"""Which event range a payload was sent last, in a file: all that its executor remembers without the journal.
+
+Between a send and its line in the journal an engine may be killed, and the payload lives on with a range that the next
+engine would hand out again. As ranges are sent in the order in which they were stocked, the last one tells all.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+__all__ = ["LastSent", "sent_of"]
+
+NAME = "EventService_EventRanges.sent"
+LIMIT_BYTES = 256
+"""An eventRangeID has 200 characters at most."""
+
+
+class LastSent:
+    """The file of one payload, in its work directory. It is written before the range is sent. Raises OSError."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def begin(cls, directory: Path) -> Self:
+        """For a payload that was sent nothing yet; its room on the disk is taken now."""
+        sent = cls(os.open(directory / NAME, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644))
+        sent.write("")
+        return sent
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """For a payload that outlived its engine."""
+        return cls(os.open(directory / NAME, os.O_RDWR | os.O_CLOEXEC))
+
+    def write(self, event_range_id: str) -> None:
+        """In one write to one page: who reads it finds the new one, or the one before."""
+        os.pwrite(self._descriptor, event_range_id.encode().ljust(LIMIT_BYTES), 0)
+
+    def read(self) -> str:
+        """Empty as long as nothing was sent."""
+        return os.pread(self._descriptor, LIMIT_BYTES, 0).decode(errors="replace").strip()
+
+    def close(self) -> None:
+        """Let go of the file; it stays."""
+        os.close(self._descriptor)
+
+
+def sent_of(queue: Sequence[str], last: str) -> Sequence[str]:
+    """Those of a queue of event ranges that were sent, when `last` was the last one; none if it is not among them."""
+    return queue[: queue.index(last) + 1] if last in queue else ()
