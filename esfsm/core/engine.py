@@ -114,19 +114,13 @@ class Engine:
         return tuple(self._enter())
 
     def decide(self, fact: f.Fact) -> Decision:
-        """Hear one fact, and say all that it led to. Raises as `receive` does."""
-        before = self.state
-        actions = self.receive(fact)
-        return Decision(None if self.state == before else self.state, actions)
-
-    def receive(self, fact: f.Fact) -> tuple[Action, ...]:
-        """Hear one fact; returns what is to be done because of it, in order.
+        """Hear one fact, and say all that it led to, in order.
 
         Raises `WorkflowError`, and nothing has changed, for an answer that nobody asked for.
         """
-        action = self.answered(fact)
+        before, action = self.state, self.answered(fact)
         if fact.answers and action is None:
-            return ()
+            return Decision(None, ())
         self._now = fact.at
         ends = action is not None and self._ends(fact, action)
         if ends:
@@ -135,7 +129,8 @@ class Engine:
         actions = [] if self._moves_nothing(fact, action) else self._move(fact)
         if isinstance(fact, f.PayloadGone) and fact.answers in self._outstanding:
             actions.append(self._outstanding[fact.answers])  # begun and never answered: begun again
-        return (*actions, *self._decide())
+        actions += self._due()
+        return Decision(None if self.state == before else self.state, tuple(actions))
 
     def answered(self, fact: f.Fact) -> Action | None:
         """The action that a fact answers; None when it answers none, or one that has ended already.
@@ -193,7 +188,8 @@ class Engine:
             self.trouble, self.ranges.trouble = NO_TROUBLE, None
         elif self._report_again is not None:
             self._report_again = 0.0
-        self.settings = self.ranges.settings = self.ranges.stageout.settings = settings
+        self.settings = settings
+        self.ranges.use(settings)
         for number, action in tuple(self._outstanding.items()):
             left = action.for_state and (number != self._doing or self.resumable)
             judged = isinstance(action, Note) and isinstance(action.fact, f.StageOutFailed)  # it is tried once more
@@ -249,10 +245,10 @@ class Engine:
             self._outstanding[self._last] = asked
         return asked
 
-    def _decide(self) -> list[Action]:
+    def _due(self) -> list[Action]:
         """What is due by itself: the final report once more, or whatever the ranges of this state need."""
         if self._report_again is not None:
-            return self._decide_report(self._report_again)
+            return self._due_report(self._report_again)
         if self.workflow.states[self.state].holds is None:
             return []
         doing = self._outstanding.get(self._doing)
@@ -268,7 +264,7 @@ class Engine:
         noted = [action.fact for action in self.outstanding() if isinstance(action, Note)]
         return [self._ask(action) for action in due if not (isinstance(action, Note) and action.fact in noted)]
 
-    def _decide_report(self, when: float) -> list[Action]:
+    def _due_report(self, when: float) -> list[Action]:
         if when > self._now:
             return [self._ask(alarm) for alarm in self._alarm(when)]
         self._report_again = None

@@ -48,6 +48,10 @@ class Ranges:
         self._supply = _Supply()
         self._requests = 0
 
+    def use(self, settings: Settings) -> None:
+        """From now on these count."""
+        self.settings = self.stageout.settings = settings
+
     def hear(self, fact: f.Fact, action: Action | None) -> None:
         """Book a fact; `action` is the one that it answers, if any."""
         match fact:

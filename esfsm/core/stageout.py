@@ -80,6 +80,8 @@ class Batch:
     rse: int = 0
     error_code: int = 0
     why: str = ""
+    met: str = ""
+    """What the step that failed last met with."""
     tries: int = 0
     not_before: float = 0.0
     losses: int = 0
@@ -210,8 +212,8 @@ class StageOut:
     def failed(self, key: str, at: float, error_code: int, why: str) -> None:
         """A step did not succeed: another storage at once, or the same again after a pause."""
         batch = self.batches[key]
-        batch.busy = False
-        if batch.members:  # failed ranges are reported with what they failed of, not with what their report met
+        batch.busy, batch.met = False, why
+        if batch.members:  # failed ranges are reported with what they failed of
             batch.error_code, batch.why = error_code, why
         if batch.todo == "store" and batch.rse < self._rses - 1:
             batch.rse += 1
@@ -273,7 +275,7 @@ class StageOut:
         """The step that a batch waits for, or the word that it is given up."""
         if batch.todo == "report":
             if batch.tries >= self.settings.report_attempts:
-                why = f"no answer to {batch.tries} reports: {batch.why}"
+                why = f"no answer to {batch.tries} reports: {batch.met}"
                 return Note(fact=ReportGivenUp(key=batch.key, why=why))
             return ReportRanges(key=batch.key, report=batch.report)
         if batch.tries >= self.settings.stage_out_rounds:

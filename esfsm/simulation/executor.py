@@ -101,12 +101,12 @@ class _Serving(Ear):
         self._watched = False
 
     @property
-    def deaf(self) -> bool:  # type: ignore[override]
+    def deaf(self) -> bool:
         """Its engine is not there any more."""
         return self._life.over
 
     @property
-    def killed(self) -> bool:  # type: ignore[override]
+    def killed(self) -> bool:
         """Its engine did not end by itself."""
         return self._life.killed
 

@@ -79,10 +79,15 @@ class Habits:
 class Ear:
     """Who listens to a payload: an executor that has it."""
 
-    deaf = False
-    """Its engine is not there any more."""
-    killed = False
-    """... and did not end by itself."""
+    @property
+    def deaf(self) -> bool:
+        """Its engine is not there any more."""
+        return False
+
+    @property
+    def killed(self) -> bool:
+        """... and did not end by itself."""
+        return False
 
     def hear(self, message: Message) -> None:
         """A message has come."""

@@ -147,7 +147,7 @@ def journal_book(engine: Engine, facts: Iterable[f.Fact], ends: Collection[str])
     keeper = Bookkeeper(engine)
     engine.begin()
     for fact in facts:
-        keeper.hear(fact, engine.receive(fact))
+        keeper.hear(fact, engine.decide(fact).actions)
     return keeper.book(ends)
 
 

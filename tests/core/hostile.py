@@ -106,7 +106,7 @@ class World:
         """The engine hears the next fact: written down, decided, begun."""
         fact = replace(self.inbox.popleft(), at=self.now)
         self.journal.append(fact)
-        actions = self.engine.receive(fact)
+        actions = self.engine.decide(fact).actions
         self.decided.append([a.gist(action) for action in actions])
         self._start(actions)
 
@@ -126,7 +126,7 @@ class World:
         self.settings = settings
         self.engine.begin()
         for fact, decided in zip(self.journal, self.decided, strict=True):
-            assert [a.gist(action) for action in self.engine.receive(fact)] == decided
+            assert [a.gist(action) for action in self.engine.decide(fact).actions] == decided
         assert self.engine.outstanding() == before.outstanding()
         assert self.engine.state == before.state
         if survivor and self.engine.adoptable:
@@ -135,7 +135,7 @@ class World:
         adopted = self.payload is not None
         resumed = f.JobResumed(settings=settings.model_dump(mode="json"), adopted=adopted, at=self.now)
         self.journal.append(resumed)
-        self.decided.append([a.gist(action) for action in self.engine.receive(resumed)])
+        self.decided.append([a.gist(action) for action in self.engine.decide(resumed).actions])
         self._start(self.engine.outstanding())
 
     def _start(self, actions) -> None:

@@ -124,7 +124,7 @@ def test_an_answer_that_nobody_asked_for_raises_and_changes_nothing(fact):
     job = Teller()
     before = (job.state, job.engine.outstanding(), dict(job.engine.arrows))
     with pytest.raises(WorkflowError, match=fact.name):
-        job.engine.receive(fact)
+        job.engine.decide(fact)
     assert (job.state, job.engine.outstanding(), dict(job.engine.arrows)) == before
     job.answer("classify_job", f.JobClassified(kind="eventservice", why=""))
     assert job.state == "classified"

@@ -406,6 +406,16 @@ def test_failures_whose_report_is_given_up_are_forgotten():
     assert (stageout.batches, due(stageout)) == ({}, [])
 
 
+def test_failures_are_given_up_for_what_their_reports_met_with_not_for_what_the_ranges_failed_of():
+    stageout = stageout_with(report_attempts=1)
+    stageout.add_failures(["r1"], 1220, "Seek failed")
+    due(stageout)
+    stageout.failed("failures 1", T, 0, "the server is away")
+    why = "no answer to 1 reports: the server is away"
+    assert due(stageout, T + 99) == [Note(fact=ReportGivenUp(key="failures 1", why=why))]
+    assert stageout.batches["failures 1"].report.error_diag == "Seek failed"
+
+
 def test_a_lost_archive_is_packed_again_at_once_from_the_same_members():
     stageout = stageout_with("r1", "r2")
     (pack,) = due(stageout, flush=True)

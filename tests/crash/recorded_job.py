@@ -69,7 +69,7 @@ class RecordedJob:
         yield _step(None, None, engine)
         for fact in facts:
             answered = engine.answered(fact)
-            engine.receive(fact)
+            engine.decide(fact)
             yield _step(fact, answered, engine)
 
     @property

@@ -50,7 +50,7 @@ def story_of(job: Teller, upto: int | None = None) -> Story:
     engine.begin()
     story = Story(engine)
     for fact in job.facts[:upto]:
-        story.hear(fact, engine.receive(fact))
+        story.hear(fact, engine.decide(fact).actions)
     return story
 
 
