@@ -71,6 +71,7 @@ class Communicator(Protocol):
     """Whoever hands out event ranges and books what became of them: a broker, PanDA, Harvester.
 
     Any thread may call it. Raises `WireError` when the answer is unknown; then it is asked again, under the same name.
+    Until it has joined it may raise `UnusableInput`, too, where no other answer can come.
     """
 
     def join(self) -> None:

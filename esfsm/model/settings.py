@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from esfsm.errors import UnknownName, UnusableInput
@@ -100,6 +100,13 @@ class Settings(BaseSettings):
 
     sync: Literal["always", "effects", "never"] = "effects"
     """What a power failure may cost: nothing, nothing with an effect outside, or what the kernel still held."""
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_a_name(cls, value: object) -> object:
+        if isinstance(value, str | Path) and "\0" in str(value):
+            raise ValueError("it holds a NUL character")
+        return value
 
     def storage_urls(self, workdir: Path) -> tuple[str, ...]:
         """The directories for stage-out, in the order in which they are tried."""

@@ -1,9 +1,11 @@
 """What the tests of the local broker share: a job, an archive, and short words for what a communicator does."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from esfsm.adapters.communicators.local import LocalCommunicator
@@ -33,6 +35,10 @@ def finish(communicator: LocalCommunicator, *names: str) -> Answer:
     return communicator.update_event_ranges(Report(names, archive()))
 
 
+def finish_elsewhere(communicator: LocalCommunicator, *names: str) -> Answer:
+    return communicator.update_event_ranges(Report(names, archive("premerge.5001.2.tar")))
+
+
 def fail(communicator: LocalCommunicator, *names: str) -> Answer:
     return communicator.update_event_ranges(Report(names, error_code=1220, error_diag="it broke"))
 
@@ -47,6 +53,22 @@ def forget_process_of(communicator: LocalCommunicator, panda_id: int) -> None:
     """As if the pid had been given to another process since."""
     with communicator.broker.database.transaction() as db:
         db.execute("UPDATE consumers SET started = started - 1 WHERE panda_id = ?", (panda_id,))
+
+
+def only_to_be_read(path: Path) -> None:
+    """For anybody, a superuser too: a later SQLite wrote it, says byte 18 (sqlite.org/fileformat.html, 1.3.3)."""
+    content = path.read_bytes()
+    path.write_bytes(content[:18] + b"\3" + content[19:])
+
+
+def without_event_ranges(path: Path) -> None:
+    """All tables can be read but that one."""
+    with closing(sqlite3.connect(path)) as db:
+        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'event_ranges'").fetchone()
+        (size_bytes,) = db.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size_bytes)
+        file.write(b"x" * size_bytes)
 
 
 def contents(directory: Path) -> dict[str, bytes]:

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 import pytest
-from contract.brokers import Open, archive, fail, finish, forget_process_of, job, take
+from contract.brokers import Open, archive, fail, finish, finish_elsewhere, forget_process_of, job, take
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -15,6 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from esfsm.adapters.communicators.local import LocalCommunicator, open_local
 from esfsm.model.report import Answer, JobReport, Report
 from esfsm.model.settings import Settings
+
+Word = Callable[..., Answer]
+"""communicator, event range ids -> what the broker said to that report"""
 
 # The moves
 
@@ -59,22 +63,66 @@ def test_a_range_without_attempts_is_fatal_and_never_handed_out(opened: Open, re
     assert (grant.event_ranges, grant.exhausted) == ((), True)
 
 
+def end_and_resume(communicator: LocalCommunicator) -> None:
+    communicator.update_job(JobReport("finished"))
+    communicator.update_job(JobReport("running"))
+
+
+after_an_end = pytest.mark.parametrize("ended", [False, True], ids=["its job runs", "its job had ended"])
+
+
+@after_an_end
+@pytest.mark.parametrize("word", [finish, fail])
+def test_a_repeated_report_is_accepted_and_changes_nothing(opened: Open, word: Word, ended: bool) -> None:
+    communicator = opened(events=1)
+    names = take(communicator, 1)
+    word(communicator, *names)
+    if ended:
+        end_and_resume(communicator)
+    before = communicator.attempts()
+    assert word(communicator, *names) == Answer(names)
+    assert communicator.attempts() == before
+
+
+@after_an_end
 @pytest.mark.parametrize(
-    ("first", "second", "status"), [(finish, fail, "finished"), (fail, finish, "failed"), (finish, finish, "finished")]
+    ("first", "second", "why"),
+    [
+        (finish, fail, "booked as finished, in archive premerge.5001.1.tar"),
+        (finish, finish_elsewhere, "booked as finished, in archive premerge.5001.1.tar"),
+        (finish_elsewhere, finish, "booked as finished, in archive premerge.5001.2.tar"),
+        (fail, finish, "booked as failed"),
+    ],
 )
-def test_the_first_final_word_about_a_range_stays(
-    opened: Open,
-    first: Callable[..., Answer],
-    second: Callable[..., Answer],
-    status: str,
+def test_another_final_word_about_a_range_is_refused_and_the_first_stays(
+    opened: Open, first: Word, second: Word, why: str, ended: bool
 ) -> None:
     communicator = opened(events=1)
     names = take(communicator, 1)
     first(communicator, *names)
+    if ended:
+        end_and_resume(communicator)
     before = communicator.attempts()
-    assert second(communicator, *names).accepted == names
+    assert second(communicator, *names) == Answer(refused=names, why=f"{names[0]}: {why}")
     assert communicator.attempts() == before
-    assert communicator.counts() == {status: 1}
+
+
+def test_another_error_of_a_failed_range_is_no_other_word(opened: Open) -> None:
+    communicator = opened(events=1)
+    names = take(communicator, 1)
+    fail(communicator, *names)
+    assert communicator.update_event_ranges(Report(names, error_code=1305, error_diag="it ended")) == Answer(names)
+
+
+def test_each_range_of_a_report_is_answered_by_itself_and_each_refusal_has_an_example(opened: Open) -> None:
+    communicator = opened(events=5)
+    one, two, three, four, five = take(communicator, 5)
+    finish(communicator, one, two)
+    fail(communicator, three)
+    answer = finish_elsewhere(communicator, five, one, two, three, four)
+    assert (answer.accepted, answer.refused) == ((five, four), (one, two, three))
+    assert answer.why == f"{one}: booked as finished, in archive premerge.5001.1.tar; {three}: booked as failed"
+    assert communicator.counts() == {"finished": 4, "failed": 1}
 
 
 def test_a_range_of_another_run_or_of_nobody_is_refused_and_unchanged(opened: Open) -> None:
@@ -204,13 +252,18 @@ class AnyOrder(RuleBasedStateMachine):
     """Three jobs that share a broker, and whatever they may do; every range is accounted for at any time."""
 
     EVENTS, ATTEMPTS, JOBS = 6, 3, (5001, 5002, 5003)
+    ENDS: ClassVar = {
+        finish: ({"finished", "done"}, "premerge.5001.1.tar"),
+        finish_elsewhere: ({"finished", "done"}, "premerge.5001.2.tar"),
+        fail: ({"failed"}, None),
+    }
 
     def __init__(self) -> None:
         super().__init__()
         self.directory = TemporaryDirectory()
         self.runs = {panda_id: self.open_run(panda_id) for panda_id in self.JOBS}
         self.granted: dict[str, int] = {}
-        self.said: dict[str, str] = {}
+        self.said: dict[str, Word] = {}
         self.requests = 0
 
     def open_run(self, panda_id: int) -> LocalCommunicator:
@@ -230,14 +283,14 @@ class AnyOrder(RuleBasedStateMachine):
         self.granted |= dict.fromkeys(names, panda_id)
         assert take(self.runs[panda_id], n, f"1.{self.requests}") == names
 
-    @rule(panda_id=st.sampled_from(JOBS), which=st.randoms(use_true_random=False), word=st.sampled_from([finish, fail]))
-    def report(self, panda_id: int, which: Random, word: Callable[..., Answer]) -> None:
+    @rule(panda_id=st.sampled_from(JOBS), which=st.randoms(use_true_random=False), word=st.sampled_from([*ENDS]))
+    def report(self, panda_id: int, which: Random, word: Word) -> None:
         names = which.sample(sorted(self.granted), min(3, len(self.granted)))
         answer = word(self.runs[panda_id], *names)
         assert Counter(answer.accepted + answer.refused) == Counter(names)
         for name in answer.accepted:
             assert self.granted[name] == panda_id, "accepted from a job that never had it"
-            self.said.setdefault(name, word.__name__)
+            assert self.said.setdefault(name, word) is word, "accepted, and booked otherwise"
 
     @rule(panda_id=st.sampled_from(JOBS), state=st.sampled_from(["running", "finished", "failed"]))
     def tell(self, panda_id: int, state: str) -> None:
@@ -255,10 +308,12 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def every_range_is_accounted_for(self) -> None:
         attempts = self.runs[self.JOBS[0]].attempts()
-        held = {attempt.event_range_id: attempt.status for attempt in attempts if attempt.event_range_id}
+        held = {each.event_range_id: (each.status, each.zip_lfn) for each in attempts if each.event_range_id}
         assert held.keys() == self.granted.keys()
-        words = {"finished": "finish", "done": "finish", "failed": "fail", "sent": None, "cancelled": None}
-        assert {name: words[status] for name, status in held.items()} == {n: self.said.get(n) for n in held}
+        for name, (status, zip_lfn) in held.items():
+            ends = self.ENDS[self.said[name]] if name in self.said else ({"sent", "cancelled"}, None)
+            assert status in ends[0]
+            assert zip_lfn == ends[1]
         assert sum(self.runs[self.JOBS[0]].counts().values()) == self.EVENTS
         open_ends = [attempt.start_event for attempt in attempts if attempt.status not in {"failed", "cancelled"}]
         assert len(open_ends) == len(set(open_ends)), "two may work on one range"

@@ -14,7 +14,7 @@ from contract.brokers import Open, fail, finish, forget_process_of, in_another_p
 from esfsm.adapters.communicators import database
 from esfsm.adapters.communicators.local import open_local
 from esfsm.adapters.communicators.processes import lives, this_process
-from esfsm.errors import WireError
+from esfsm.errors import UnusableInput, WireError
 from esfsm.model.report import Report
 from esfsm.model.settings import Settings
 
@@ -185,10 +185,13 @@ def test_a_file_that_is_deleted_or_replaced_in_use_is_a_trouble_of_the_wire(
         finish(communicator, *names)
 
 
-def test_a_file_that_is_damaged_in_use_is_a_trouble_of_the_wire(opened: Open, tmp_path: Path) -> None:
+@pytest.mark.parametrize("joined", [True, False], ids=["in use", "at the start"])
+def test_a_damaged_file_is_a_trouble_of_the_wire_once_the_job_runs(opened: Open, tmp_path: Path, joined: bool) -> None:
     communicator = opened(events=2)
+    if joined:
+        communicator.join()
     for path in tmp_path.glob("shared.sqlite*"):
         with path.open("r+b") as file:
             file.write(b"x" * path.stat().st_size)
-    with pytest.raises(WireError, match=r"not a database|malformed"):
+    with pytest.raises(WireError if joined else UnusableInput, match=r"not a database|malformed"):
         take(communicator, 1)

@@ -1,17 +1,18 @@
 """What fills the local broker: numbers, or a list of ranges; and what it refuses."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from contract.brokers import TWO_FILES, Open, job, take
+from contract.brokers import TWO_FILES, Open, job, only_to_be_read, take
 
 from esfsm.adapters.communicators.local import LocalCommunicator, open_local
 from esfsm.errors import UnreadableRanges, UnusableInput
-from esfsm.model.report import JobReport
+from esfsm.model.report import Booked, JobReport
 from esfsm.model.settings import Settings
 
 # What fills the table
@@ -122,7 +123,7 @@ def test_a_filled_broker_refuses_other_settings_and_says_what_it_has(opened: Ope
     ("content", "sentence"),
     [
         (b"this is no database, whatever its name is" * 20, "file is not a database"),
-        (None, "unable to open database file"),
+        (None, "not a regular file"),
     ],
 )
 def test_a_path_that_cannot_hold_a_broker_is_refused(
@@ -134,6 +135,43 @@ def test_a_path_that_cannot_hold_a_broker_is_refused(
         opened(events=1, broker=path)
 
 
+@pytest.mark.parametrize("chosen", [{"events": 1}, {}], ids=["something to fill it with", "nothing"])
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("pipe", "not a regular file"),
+        ("/dev/zero", "not a regular file"),
+        ("file/other", "Not a directory"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_what_can_be_no_file_of_a_broker_is_refused(
+    opened: Open, tmp_path: Path, chosen: dict[str, object], path: str, sentence: str
+) -> None:
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UnusableInput, match=f"broker .*{path}: {sentence}$"):
+        opened(broker=tmp_path / path, **chosen)
+
+
+def test_a_directory_that_is_not_there_is_not_made_for_a_broker(opened: Open, tmp_path: Path) -> None:
+    with pytest.raises(UnusableInput, match=r"none/other: unable to open database file$"):
+        opened(events=1, broker=tmp_path / "none" / "other")
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("use", ["to fill it", "to join"])
+def test_a_broker_that_may_only_be_read_can_be_asked_but_not_used(opened: Open, tmp_path: Path, use: str) -> None:
+    path = tmp_path / "shared.sqlite"
+    with closing(opened(events=1)) as communicator:
+        (name,) = take(communicator, 1)
+    only_to_be_read(path)
+    asking = opened()
+    assert asking.booked() == {name: Booked("sent")}
+    with pytest.raises(UnusableInput, match="attempt to write a readonly database"):
+        opened(more={"taskID": 1002}, events=1) if use == "to fill it" else asking.join()
+
+
 def test_a_database_of_something_else_is_refused_and_not_touched(opened: Open, tmp_path: Path) -> None:
     path = tmp_path / "other.sqlite"
     with closing(sqlite3.connect(path)) as other:
@@ -141,6 +179,13 @@ def test_a_database_of_something_else_is_refused_and_not_touched(opened: Open, t
         with pytest.raises(UnusableInput, match="a database, but none of event ranges"):
             opened(events=1, broker=path)
         assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("event_ranges",)]
+
+
+def test_a_broker_with_a_text_that_nobody_can_read_is_refused(opened: Open) -> None:
+    with opened(events=1).broker.database.transaction() as db:
+        db.execute("UPDATE tasks SET supply = CAST(x'ff' AS TEXT)")
+    with pytest.raises(UnusableInput, match="Could not decode to UTF-8"):
+        opened(events=2)
 
 
 # A list of ranges in place of numbers
@@ -248,6 +293,20 @@ def test_a_list_that_panda_would_not_send_is_refused_in_one_sentence(
     with pytest.raises(UnreadableRanges, match=rf"ranges\.json: {sentence}"):
         listed(content)
     assert not (tmp_path / "shared.sqlite").exists()
+
+
+@pytest.mark.parametrize("path", ["pipe", "/dev/zero", "."])
+def test_what_is_no_file_is_no_list_and_is_not_read(opened: Open, tmp_path: Path, path: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UnreadableRanges, match=r"not a regular file$"):
+        opened(ranges=tmp_path / path)
+
+
+def test_a_file_too_long_for_a_list_is_not_read(opened: Open, tmp_path: Path) -> None:
+    with (tmp_path / "ranges.json").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(UnreadableRanges, match=r"ranges\.json: 1099511627776 bytes are more than 1073741824$"):
+        opened(ranges=tmp_path / "ranges.json")
 
 
 def test_a_list_that_is_not_there_is_refused(opened: Open, tmp_path: Path) -> None:

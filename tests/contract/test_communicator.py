@@ -4,11 +4,12 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from contract import brokers
-from contract.brokers import contents, fail, finish, in_another_process, take
+from contract.brokers import contents, fail, finish, in_another_process, take, without_event_ranges
 
 from esfsm.adapters.communicators.local import open_local
 from esfsm.errors import UnusableInput, WireError
@@ -21,6 +22,7 @@ RANGES = 20
 """What every server in this file begins with."""
 
 ARCHIVE = ArchiveRecord("premerge.5001.1.tar", 20480, "0a1b2c3d", 1318)
+OTHER_ARCHIVE = replace(ARCHIVE, lfn="premerge.5001.2.tar")
 
 Open = Callable[[str], Communicator]
 """Name of a run -> communicator of the job 5001, always with the same server."""
@@ -98,10 +100,15 @@ def test_a_report_of_granted_ranges_is_accepted_and_so_is_its_repeat(
     assert communicator.update_event_ranges(report).accepted == report.event_range_ids
 
 
-def test_a_second_word_about_a_range_is_accepted_like_a_repeat(communicator: Communicator) -> None:
-    (name,) = ids_of(communicator, 1, "1.1")
-    communicator.update_event_ranges(Report((name,)))
-    assert communicator.update_event_ranges(Report((name,), ARCHIVE)).accepted == (name,)
+@pytest.mark.parametrize(("first", "second"), [(None, ARCHIVE), (ARCHIVE, None), (ARCHIVE, OTHER_ARCHIVE)])
+def test_the_first_final_word_about_a_range_stays(
+    communicator: Communicator, first: ArchiveRecord | None, second: ArchiveRecord | None
+) -> None:
+    names = ids_of(communicator, 1, "1.1")
+    communicator.update_event_ranges(Report(names, first))
+    before = communicator.booked()
+    communicator.update_event_ranges(Report(names, second))
+    assert communicator.booked() == before
 
 
 def test_accepted_and_refused_are_complete_and_disjoint(communicator: Communicator) -> None:
@@ -290,19 +297,33 @@ def test_a_database_of_something_else_is_no_broker_to_ask(shared: Path) -> None:
         ask(shared)
 
 
-@pytest.mark.parametrize(("content", "sentence"), [(b"no database" * 100, "not a database"), (None, "unable to open")])
+@pytest.mark.parametrize(
+    ("content", "sentence"), [(b"no database" * 100, "not a database"), (None, "not a regular file")]
+)
 def test_a_path_that_cannot_hold_a_broker_cannot_be_asked(shared: Path, content: bytes | None, sentence: str) -> None:
     shared.mkdir() if content is None else shared.write_bytes(content)
     with pytest.raises(UnusableInput, match=sentence):
         ask(shared)
 
 
-def test_a_broker_that_vanishes_in_use_is_a_trouble_of_the_wire(opened: brokers.Open, shared: Path) -> None:
-    communicator = opened(events=1)
-    for path in shared.parent.glob("shared.sqlite*"):
-        path.unlink()
-    with pytest.raises(WireError, match="unable to open"):
-        communicator.booked()
+def vanish(path: Path) -> None:
+    for each in path.parent.glob("shared.sqlite*"):
+        each.unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"), [(vanish, "unable to open database file"), (without_event_ranges, "disk image is malformed")]
+)
+@pytest.mark.parametrize("joined", [True, False], ids=["in use", "at the start"])
+def test_a_broker_that_nobody_can_ask_any_more_is_to_blame_only_at_the_start(
+    opened: brokers.Open, shared: Path, spoil: Callable[[Path], None], sentence: str, joined: bool
+) -> None:
+    with closing(opened(events=1)) as running:
+        take(running, 1)
+    asking = running if joined else opened()
+    spoil(shared)
+    with pytest.raises(WireError if joined else UnusableInput, match=sentence):
+        asking.booked()
 
 
 def test_threads_that_need_the_broker_first_at_once_open_it_once(opened: brokers.Open) -> None:

@@ -139,6 +139,12 @@ def test_a_place_may_be_said(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert getattr(Settings.layered()[0], name) == Path("/some/where")
 
 
+@pytest.mark.parametrize("name", ["broker", "ranges", "output_url", "workflow"])
+def test_what_no_file_can_be_called_is_refused(name: str) -> None:
+    with pytest.raises(UnusableInput, match=rf"setting {name} \(argument\): .*it holds a NUL character"):
+        Settings.layered({name: "a\0b"})
+
+
 def test_an_endless_gap_of_a_queue_is_refused() -> None:
     with pytest.raises(UnusableInput, match=r"setting zip_time_gap_s \(queue data\): "):
         Settings.layered(queuedata=QueueData.read({}, {"zip_time_gap": float("inf")}))

@@ -1,10 +1,13 @@
 """Arguments and lists of ranges that cannot be used: what the user sees, and that nothing finished is lost."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from contract.brokers import only_to_be_read, without_event_ranges
 from whole.commands import DONE, FAILED, SOON, UNUSABLE, Command, MakeJob, booked, said
+from whole.processes import pipe
 
 
 @pytest.mark.parametrize(
@@ -171,6 +174,57 @@ def test_a_list_of_ranges_that_is_not_there_goes_on_when_it_is(
     assert said(esfsm(*arguments)) == f"{ranges}: No such file or directory"
     ranges.write_text(json.dumps([RANGE]))
     assert esfsm(*arguments).sentence == "job 5001 done; event ranges: 1 finished"
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "pipe", "."])
+def test_a_list_of_ranges_that_is_no_file(esfsm: Command, make_job: MakeJob, tmp_path: Path, path: str) -> None:
+    pipe(tmp_path, "pipe")
+    told = esfsm("run", make_job(), "--workdir", tmp_path / "work", "--ranges", tmp_path / path)
+    assert said(told) == f"{tmp_path / path}: not a regular file"
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        (".", "not a regular file"),
+        ("pipe", "not a regular file"),
+        ("/dev/zero", "not a regular file"),
+        ("none/broker", "unable to open database file"),
+        ("pipe/broker", "Not a directory"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_a_broker_that_cannot_be_made(esfsm: Command, make_job: MakeJob, tmp_path: Path, path: str, why: str) -> None:
+    pipe(tmp_path, "pipe")
+    broker = tmp_path / path
+    told = esfsm("run", make_job(), "--workdir", tmp_path / "work", "--events", 3, "--set", f"broker={broker}")
+    assert said(told) == f"broker {broker}: {why}"
+
+
+def overwritten(path: Path) -> None:
+    path.write_bytes(b"hello, this is no database")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (overwritten, "file is not a database"),
+        (only_to_be_read, "attempt to write a readonly database"),
+        (without_event_ranges, "database disk image is malformed"),
+    ],
+)
+def test_a_broker_that_was_spoilt_between_two_engines_goes_on_when_it_is_right(
+    esfsm: Command, make_job: MakeJob, journal: Path, spoil: Callable[[Path], None], why: str
+) -> None:
+    broker = journal.with_name("broker.sqlite")
+    right = broker.read_bytes()
+    spoil(broker)
+    again = ["run", make_job(), "--workdir", journal.parent, "--events", 3, "--quiet"]
+    for command in (["resume", journal.parent, "--quiet"], again):
+        assert said(esfsm(*command)) == f"broker {broker}: {why}"
+    broker.write_bytes(right)
+    assert esfsm(*again).exit_code == DONE
+    assert booked(broker) == {"done": 3}
 
 
 def test_an_empty_list_of_ranges_is_a_job_with_nothing_to_do(esfsm: Command, make_job: MakeJob, tmp_path: Path) -> None:

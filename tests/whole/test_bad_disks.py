@@ -130,18 +130,3 @@ def test_a_work_directory_that_cannot_be_made(
     (tmp_path / "file").write_text("")
     told = esfsm("run", make_job(), "--workdir", tmp_path / place, "--events", 3)
     assert said(told) == f"work directory {tmp_path / place}: {why}"
-
-
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [(None, "unable to open database file"), (b"hello, this is no database", "file is not a database")],
-)
-def test_a_broker_that_is_none(
-    esfsm: Command, make_job: MakeJob, tmp_path: Path, content: bytes | None, why: str
-) -> None:
-    broker = tmp_path / "broker"
-    broker.write_bytes(content) if content else broker.mkdir()
-    told = esfsm("run", make_job(), "--workdir", tmp_path / "work", "--events", 3, "--set", f"broker={broker}")
-    assert said(told) == f"broker {broker}: {why}"
-    if content:
-        assert broker.read_bytes() == content

@@ -7,8 +7,15 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from esfsm.adapters.communicators.database import APPLICATION_ID, PASSING, PATIENCE_S, Database, Status
-from esfsm.errors import UnusableInput, WireError
+from esfsm.adapters.communicators.database import (
+    APPLICATION_ID,
+    PATIENCE_S,
+    Database,
+    Status,
+    size_bytes,
+    troubles,
+)
+from esfsm.errors import UnusableInput
 from esfsm.model.report import Booked
 
 __all__ = ["Attempt", "attempts", "booked", "counts", "holds"]
@@ -68,35 +75,34 @@ def holds(path: Path, task_id: int) -> bool:
 
     Raises `UnusableInput` for a path that cannot hold a broker, `WireError` for a trouble that may pass.
     """
-    if not path.exists() or not path.stat().st_size:
+    if not size_bytes(path):
         return False
-    try:
-        with _looking(path) as db:
-            (mark,) = db.execute("PRAGMA application_id").fetchone()
-            if mark != APPLICATION_ID:
-                raise UnusableInput(f"broker {path}: a database, but none of event ranges")
-            return db.execute("SELECT 1 FROM tasks WHERE task_id = ?", (task_id,)).fetchone() is not None
-    except sqlite3.DatabaseError as error:
-        fault = WireError if error.sqlite_errorcode & 0xFF in PASSING else UnusableInput
-        raise fault(f"broker {path}: {error}") from None
+    with _looking(path, at_start=True) as db:
+        (mark,) = db.execute("PRAGMA application_id").fetchone()
+        if mark != APPLICATION_ID:
+            raise UnusableInput(f"broker {path}: a database, but none of event ranges")
+        return db.execute("SELECT 1 FROM tasks WHERE task_id = ?", (task_id,)).fetchone() is not None
 
 
-def booked(path: Path, task_id: int, panda_id: int) -> dict[str, Booked]:
-    """By eventRangeID, how each attempt stands that any run of a job was ever handed out. Raises `WireError`."""
+def booked(path: Path, task_id: int, panda_id: int, *, at_start: bool) -> dict[str, Booked]:
+    """By eventRangeID, how each attempt stands that any run of a job was ever handed out.
+
+    Raises `WireError`; `at_start` of a job, `UnusableInput` for a trouble that will not pass.
+    """
     word = cache(lambda status, zip_lfn: Booked(Status(status).name.lower(), zip_lfn))  # few differ, of 10^6
-    try:
-        with _looking(path) as db:
-            return {name: word(*rest) for name, *rest in db.execute(BOOKED, (task_id, panda_id))}
-    except sqlite3.DatabaseError as error:
-        raise WireError(f"broker {path}: {error}") from error
+    with _looking(path, at_start=at_start) as db:
+        return {name: word(*rest) for name, *rest in db.execute(BOOKED, (task_id, panda_id))}
 
 
 @contextmanager
-def _looking(path: Path) -> Iterator[sqlite3.Connection]:
+def _looking(path: Path, *, at_start: bool) -> Iterator[sqlite3.Connection]:
     """A connection that writes nothing, holds nobody up, and leaves all files as they are."""
     # Who may write and is the last to close copies the write-ahead log into the file, so the log that a killed job
     # left must be opened read-only. Where there is none, who may only read would leave an empty one behind.
     mode = "ro" if path.with_name(f"{path.name}-wal").exists() else "rw"
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    with closing(sqlite3.connect(uri, uri=True, timeout=PATIENCE_S, isolation_level=None)) as db:
+    with (
+        troubles(path, at_start=at_start),
+        closing(sqlite3.connect(uri, uri=True, timeout=PATIENCE_S, isolation_level=None)) as db,
+    ):
         yield db

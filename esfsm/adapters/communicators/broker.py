@@ -15,7 +15,7 @@ so that such a report can be told the truth: refused, and why.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,7 +78,8 @@ COMMAND = """
 class Broker:
     """One file of event ranges, of any number of tasks and jobs. Any thread and any process of this host may use it.
 
-    Each method is one transaction and raises `WireError` where that did not succeed; then nothing has changed.
+    Each method is one transaction and raises `WireError` where that did not succeed; then nothing has changed. With
+    `fill` and `join` a job starts: they raise `UnusableInput` where the file is to blame and no other try would help.
     """
 
     def __init__(self, path: Path) -> None:
@@ -91,7 +92,7 @@ class Broker:
 
     def fill(self, task_id: int, supply: Supply) -> None:
         """See that a task has its ranges. The first call fills; later ones give the same again, or `UnusableInput`."""
-        with self.database.transaction() as db:
+        with self.database.transaction(at_start=True) as db:
             held = db.execute("SELECT supply, digest FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
             if held and supply.digest == held["digest"]:
                 return
@@ -107,7 +108,7 @@ class Broker:
 
     def join(self, task_id: int, panda_id: int, run: str) -> Consumer:
         """Let this process consume for a run of a job; a run that comes again has what it had, and is open again."""
-        with self.database.transaction() as db:
+        with self.database.transaction(at_start=True) as db:
             db.execute(JOIN, (task_id, panda_id, run, here(), *this_process()))
             named = "SELECT consumer FROM consumers WHERE task_id = ? AND panda_id = ? AND run = ?"
             row = db.execute(named, (task_id, panda_id, run)).fetchone()
@@ -137,15 +138,17 @@ class Broker:
     def book(self, consumer: Consumer, report: Report) -> Answer:
         """Finished with an archive, failed without. The first word about a range stays, and a repeat is accepted.
 
-        An archive is found again by PandaID and LFN and then not changed, as in PanDA; but a report that says it has
-        other bytes is refused, since one LFN denotes one content.
+        Another word is refused, or who says it would take for booked what is not: finished or failed, and in which
+        archive, as that is where the events are. An error code only explains, and may differ. An archive is found again
+        by PandaID and LFN and then not changed, as in PanDA; but a report that says it has other bytes is refused,
+        since one LFN denotes one content.
         """
         with self.database.transaction() as db:
             why = _refusal(db, consumer, report.archive)
             if why:
                 return Answer(refused=report.event_range_ids, why=why)
-            standing = {name: _standing(db, consumer, name) for name in report.event_range_ids}
-            new = [name for name, status in standing.items() if status is Status.SENT]
+            held = {name: _held(db, consumer, name) for name in report.event_range_ids}
+            new = [name for name, row in held.items() if row and row["status"] == Status.SENT]
             status = Status.FINISHED if report.archive else Status.FAILED
             zip_file = _zip_file(db, consumer, report.archive) if report.archive and new else None
             word = (status, zip_file, report.error_code, report.error_diag)
@@ -154,7 +157,7 @@ class Broker:
                 "WHERE task_id = ? AND event_range_id = ?",
                 [(*word, consumer.task_id, name) for name in new],
             )
-        return _answer(report.event_range_ids, standing)
+        return _answer(report, held)
 
     def set_state(self, consumer: Consumer, state: str) -> str | None:
         """Say how the job stands: `finished` and `failed` end it, any other state opens it again.
@@ -235,11 +238,14 @@ def _refusal(db: sqlite3.Connection, consumer: Consumer, archive: ArchiveRecord 
     )
 
 
-def _standing(db: sqlite3.Connection, consumer: Consumer, name: str) -> Status | None:
-    """Where an attempt stands; None where it was never handed out to this run."""
-    of_this_run = "SELECT status FROM event_ranges WHERE task_id = ? AND event_range_id = ? AND consumer = ?"
-    row = db.execute(of_this_run, (consumer.task_id, name, consumer.number)).fetchone()
-    return Status(row["status"]) if row else None
+def _held(db: sqlite3.Connection, consumer: Consumer, name: str) -> sqlite3.Row | None:
+    """Status and archive of an attempt; None where it was never handed out to this run."""
+    of_this_run = """
+        SELECT status, zip_lfn FROM event_ranges LEFT JOIN zip_files USING (zip_file)
+        WHERE task_id = ? AND event_range_id = ? AND consumer = ?
+    """
+    row: sqlite3.Row | None = db.execute(of_this_run, (consumer.task_id, name, consumer.number)).fetchone()
+    return row
 
 
 def _zip_file(db: sqlite3.Connection, consumer: Consumer, archive: ArchiveRecord) -> int:
@@ -251,13 +257,28 @@ def _zip_file(db: sqlite3.Connection, consumer: Consumer, archive: ArchiveRecord
     return int(row["zip_file"])
 
 
-def _answer(names: Sequence[str], standing: dict[str, Status | None]) -> Answer:
-    """Accepted is what is or was booked for this run."""
-    refusals = {None: "never handed out to this run", Status.CANCELLED: "taken back, and maybe another's by now"}
-    accepted = tuple(name for name in names if standing[name] not in refusals)
-    refused = tuple(name for name in names if standing[name] in refusals)
-    examples: dict[Status | None, str] = {}
-    for name in refused:
-        examples.setdefault(standing[name], name)
-    why = "; ".join(f"{name}: {refusals[status]}" for status, name in examples.items())
-    return Answer(accepted, refused, why=why)
+def _answer(report: Report, held: Mapping[str, sqlite3.Row | None]) -> Answer:
+    """What becomes of each range, by how it was held before; of each reason to refuse, one example."""
+    refusals = {name: why for name, row in held.items() if (why := _objection(report.archive, row))}
+    examples: dict[str, str] = {}
+    for name, why in refusals.items():
+        examples.setdefault(why, name)
+    names = report.event_range_ids
+    accepted = tuple(name for name in names if name not in refusals)
+    refused = tuple(name for name in names if name in refusals)
+    return Answer(accepted, refused, why="; ".join(f"{name}: {why}" for why, name in examples.items()))
+
+
+def _objection(archive: ArchiveRecord | None, row: sqlite3.Row | None) -> str:
+    """Why an attempt cannot be booked so, nor was before; empty where it can, or was."""
+    if row is None:
+        return "never handed out to this run"
+    match Status(row["status"]), row["zip_lfn"]:
+        case Status.SENT, _:
+            return ""
+        case Status.CANCELLED, _:
+            return "taken back, and maybe another's by now"
+        case Status.FAILED, _:
+            return "booked as failed" if archive else ""
+        case _, lfn:
+            return "" if archive and archive.lfn == lfn else f"booked as finished, in archive {lfn}"

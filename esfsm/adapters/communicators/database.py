@@ -4,6 +4,7 @@ Many processes may share one file, all on one host: SQLite's write-ahead log liv
 """
 
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from esfsm.errors import UnusableInput, WireError
 
-__all__ = ["Database", "Status"]
+__all__ = ["APPLICATION_ID", "PATIENCE_S", "Database", "Status", "size_bytes", "troubles"]
 
 
 class Status(IntEnum):
@@ -39,7 +40,7 @@ PATIENCE_S = 30.0
 APPLICATION_ID = 0x65736601
 """SQLite's mark for the files of one application: `esf` and the version of the tables below."""
 PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
-"""Troubles that may be over when a file is opened again; the others are of the path."""
+"""Troubles that may be over when it is tried again; the others are of the file."""
 
 TABLES = (
     """
@@ -102,6 +103,34 @@ TABLES = (
 )
 
 
+def size_bytes(path: Path) -> int:
+    """How large the file is, 0 where there is none. Raises `UnusableInput` for what can be no broker's file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise UnusableInput(f"broker {path}: {error.strerror}") from None
+    if not stat.S_ISREG(found.st_mode):  # SQLite takes a device or a pipe for a disk that fails
+        raise UnusableInput(f"broker {path}: not a regular file")
+    return found.st_size
+
+
+@contextmanager
+def troubles(path: Path, *, at_start: bool) -> Iterator[None]:
+    """Whatever SQLite complains about is a `WireError`; at the start of a job, what will not pass is `UnusableInput`.
+
+    Once a job runs, its results wait for the broker: somebody may yet put the file right.
+    """
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        # Complaints of Python itself, as about a text that is no UTF-8, have no code.
+        passes = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in PASSING
+        fault = UnusableInput if at_start and not passes else WireError
+        raise fault(f"broker {path}: {error}") from error
+
+
 class Database:
     """One open file. Any thread may use it; each transaction has it alone, among all threads and processes."""
 
@@ -112,7 +141,8 @@ class Database:
         """
         self.path = path
         self._lock = threading.Lock()
-        try:
+        size_bytes(path)  # which may refuse it
+        with troubles(path, at_start=True):
             self._db = sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare()
@@ -121,9 +151,6 @@ class Database:
             except BaseException:
                 self._db.close()
                 raise
-        except sqlite3.DatabaseError as error:
-            fault = WireError if error.sqlite_errorcode & 0xFF in PASSING else UnusableInput
-            raise fault(f"broker {path}: {error}") from None
 
     def _prepare(self) -> None:
         self._db.row_factory = sqlite3.Row
@@ -146,19 +173,17 @@ class Database:
                 raise UnusableInput(f"broker {self.path}: a database, but none of event ranges")
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, at_start: bool = False) -> Iterator[sqlite3.Connection]:
         """All or nothing, on stable storage when it is left without an exception.
 
-        Raises `WireError` where the file is locked for too long, full or unreadable: it may be tried again.
+        Raises `WireError` where the file is locked for too long, full or unreadable: it may be tried again. `at_start`
+        of a job, where it is damaged or read-only, `UnusableInput`.
         """
-        try:
-            with self._lock, self._db:
-                if not self._same_file():
-                    raise WireError(f"broker {self.path}: the file is not there any more, or is another one")
-                self._db.execute("BEGIN IMMEDIATE")
-                yield self._db
-        except sqlite3.DatabaseError as error:
-            raise WireError(f"broker {self.path}: {error}") from error
+        with troubles(self.path, at_start=at_start), self._lock, self._db:
+            if not self._same_file():
+                raise WireError(f"broker {self.path}: the file is not there any more, or is another one")
+            self._db.execute("BEGIN IMMEDIATE")
+            yield self._db
 
     def _same_file(self) -> bool:
         """What is booked in a file that was deleted is booked nowhere."""

@@ -26,8 +26,8 @@ def open_local(job: Job, settings: Settings, workdir: Path, run: str) -> "LocalC
     """Find the broker, and fill it if something is given and nobody did.
 
     The settings are events, events_per_range and max_attempt, or ranges; and broker, by default `broker.sqlite` in the
-    work directory. Raises `UnusableInput` when they fit neither each other nor what the broker holds, its
-    `UnreadableRanges` for a bad list, and `WireError` where the file is locked for too long.
+    work directory. Raises `UnusableInput` when they fit neither each other nor what the broker holds or its file cannot
+    be used, its `UnreadableRanges` for a bad list, and `WireError` where the file is locked for too long.
     """
     path = settings.broker or workdir / "broker.sqlite"
     task_id = job.task_id or job.panda_id  # a job without a task is a task of its own
@@ -54,6 +54,7 @@ class LocalCommunicator:
         self._path, self._task_id, self._panda_id, self._run = path, task_id, panda_id, run
         self._lock = Lock()
         self._broker: Broker | None = None
+        self._consumer: Consumer | None = None
 
     @property
     def broker(self) -> Broker:
@@ -63,24 +64,27 @@ class LocalCommunicator:
             return self._broker
 
     def join(self) -> None:
-        """This process consumes for the run from now on."""
-        assert self._consumer.panda_id == self._panda_id
+        """This process consumes for the run from now on. Raises `UnusableInput` for a file that cannot be used."""
+        self._joined()
 
     def get_event_ranges(self, n: int, request: str) -> Grant:
         """At most `n` ranges; the same `request` again gets the same, as far as they were not reported."""
-        return replace(self.broker.grant(self._consumer, n, request), total=self._total)
+        return replace(self.broker.grant(self._joined(), n, request), total=self._total)
 
     def update_event_ranges(self, report: Report) -> Answer:
-        """Book a report. What was not handed out to this run, or was taken back from it, is refused."""
-        return self.broker.book(self._consumer, report)
+        """Book a report. What is not this run's, or is booked with another final word, is refused."""
+        return self.broker.book(self._joined(), report)
 
     def update_job(self, report: JobReport) -> str | None:
         """Say how the job stands; its end gives back what it still holds."""
-        return self.broker.set_state(self._consumer, report.state)
+        return self.broker.set_state(self._joined(), report.state)
 
     def booked(self) -> Mapping[str, Booked]:
-        """How each attempt stands that any run of this job was ever handed out."""
-        return audit.booked(self._path, self._task_id, self._panda_id)
+        """How each attempt stands that any run of this job was ever handed out.
+
+        Before this run has joined, a file that cannot be used is `UnusableInput`, and no `WireError`.
+        """
+        return audit.booked(self._path, self._task_id, self._panda_id, at_start=self._consumer is None)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -96,10 +100,11 @@ class LocalCommunicator:
         """Every attempt at every range of the task."""
         return audit.attempts(self.broker.database, self._task_id)
 
-    @cached_property
-    def _consumer(self) -> Consumer:
-        """This run; to join twice is harmless."""
-        return self.broker.join(self._task_id, self._panda_id, self._run)
+    def _joined(self) -> Consumer:
+        """This run; two threads may join at once, which is harmless."""
+        if self._consumer is None:
+            self._consumer = self.broker.join(self._task_id, self._panda_id, self._run)
+        return self._consumer
 
     @cached_property
     def _total(self) -> int:

@@ -6,6 +6,7 @@ list that PanDA would send. A list is read strictly: what PanDA would not send i
 
 import hashlib
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ __all__ = ["Fresh", "InFile", "Supply", "supply_of"]
 
 MOST_RANGES = 10_000_000
 """Ranges in one supply. More is a slip of the pen: filling takes minutes and the table some gigabytes."""
+MOST_BYTES = 2**30
+"""In a list: five million ranges as PanDA writes them, which take ten gigabytes of memory while they are read."""
 MOST_ATTEMPTS = 999
 """PanDA's attemptNr has three digits."""
 MOST_EVENT = 2**63 - 1
@@ -113,7 +116,7 @@ def _listed(path: Path, max_attempt: int) -> Supply:
     """The ranges of a JSON file."""
     source = str(path)
     try:
-        content = orjson.loads(path.read_bytes())
+        content = orjson.loads(_read(path))
     except OSError as error:
         raise UnreadableRanges(str(error.strerror), source) from None
     except orjson.JSONDecodeError as error:
@@ -133,6 +136,17 @@ def _listed(path: Path, max_attempt: int) -> Supply:
         numbers = (attempt or max_attempt, said.start_event, said.last_event)
         fresh.append(Fresh(file_id, position, *numbers, said.event_range_id, stem, extra))
     return Supply(f"the {len(fresh)} event ranges of {path.name}", _digest((tuple(files), fresh)), tuple(files), fresh)
+
+
+def _read(path: Path) -> bytes:
+    """What is in a file. Raises OSError, and `UnreadableRanges` for one that might never end."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise UnreadableRanges("not a regular file", str(path))
+    if found.st_size > MOST_BYTES:
+        raise UnreadableRanges(f"{found.st_size} bytes are more than {MOST_BYTES}", str(path))
+    with path.open("rb") as file:
+        return file.read(found.st_size)  # no more than that, though it may grow
 
 
 def _entry(index: int, entry: object, source: str) -> EventRange:
