@@ -166,6 +166,23 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command; every fault of the input is one sentence, never a traceback."""
     before = _hear_signals(_stop)
     try:
+        _do(arguments)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def script() -> NoReturn:
+    """`main` as a process of its own: while Python ends, there is nothing left to stop."""
+    _hear_signals(_stop)
+    try:
+        _do(None)
+    finally:
+        _hear_signals(signal.SIG_IGN)
+
+
+def _do(arguments: Sequence[str] | None) -> NoReturn:
+    try:
         app(arguments, standalone_mode=True)
     except _Stopped:
         print("esfsm: stopped before the job began or after it ended", file=sys.stderr)
@@ -173,18 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except EsfsmError as error:
         print(f"esfsm: {error}", file=sys.stderr)
         sys.exit(UNUSABLE if isinstance(error, UnusableInput) else FAILED)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     sys.exit(DONE)
-
-
-def script() -> NoReturn:
-    """`main` as a process of its own: while Python ends, there is nothing left to stop."""
-    try:
-        main()
-    finally:
-        _hear_signals(signal.SIG_IGN)
 
 
 class _Stopped(BaseException):

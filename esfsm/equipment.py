@@ -15,10 +15,10 @@ from esfsm.model.settings import Settings
 from esfsm.ports import Communicator, Executor, Payload
 from esfsm.transfers import Transfers
 
-__all__ = ["Equipment", "Found", "mark_of"]
+__all__ = ["Equipment", "OutputFile", "mark_of"]
 
 
-class Found(NamedTuple):
+class OutputFile(NamedTuple):
     """A file that is there: its name as the journal has it, size in bytes, when it was changed last (ns since 1970)."""
 
     name: str
@@ -107,12 +107,12 @@ class Equipment:
         payload: Payload = prepare(self.job, self._workdir, self._settings)
         return payload._replace(mark=self.mark)
 
-    def find(self, path: str) -> Found:
+    def find(self, path: str) -> OutputFile:
         """A file that the payload names. Raises OSError or ValueError where there is none."""
         file = self._workdir / path
         seen = file.stat()
         name = file.relative_to(self._workdir) if file.is_relative_to(self._workdir) else file
-        return Found(str(name), seen.st_size, seen.st_mtime_ns)
+        return OutputFile(str(name), seen.st_size, seen.st_mtime_ns)
 
     def close(self) -> None:
         """Let go of connections."""

@@ -12,6 +12,12 @@ from esfsm.model.settings import YEAR_S, Settings
 
 __all__ = ["change_settings", "read_job", "read_settings"]
 
+KEPT = {
+    "workflow": "a job keeps the table that it was begun with",
+    "queuedata": "a job keeps what its queue said when it was begun; give the settings that are to be other",
+}
+"""Settings that are looked at when a job begins and never again, and why another one is refused."""
+
 
 def read_job(job: Job | Mapping[str, object] | Path | str) -> tuple[Job, Path]:
     """The job, and the directory where its inputs are looked for. Raises `UnreadableJob`."""
@@ -42,25 +48,35 @@ def read_settings(
         given, _ = Settings.layered(settings, None, config)
         queuedata = _queuedata(given.queuedata, job.overwrite_queuedata)
         given, said_by = Settings.layered(settings, queuedata, config)
-    local_files = {
-        name: getattr(given, name).absolute() for name in ("broker", "ranges", "queuedata") if getattr(given, name)
-    }
-    urls = {"input_url": given.input_url or str(inputs), "output_url": given.output_url}
-    urls["failover_url"] = given.failover_url
-    absolute = {  # a job may be resumed from elsewhere
-        name: url if "://" in url else str(Path(url).absolute()) for name, url in urls.items() if url is not None
-    }
-    job_says = {} if job.looping_check else {"looping_limit_s": YEAR_S}  # as good as no limit
-    local = absolute["input_url"].removeprefix("file://")
+    given = _absolute(given.model_copy(update={"input_url": given.input_url or str(inputs)}))
+    local = str(given.input_url).removeprefix("file://")
     beside = inputs if "://" in local else Path(local)
-    found = {"transformations": (given.transformations or beside).absolute()}
-    return given.model_copy(update={**absolute, **local_files, **found, **job_says}), said_by
+    found = {"transformations": given.transformations or beside.absolute()}
+    job_says = {} if job.looping_check else {"looping_limit_s": YEAR_S}  # as good as no limit
+    return given.model_copy(update={**found, **job_says}), said_by
 
 
 def change_settings(settings: Settings, changes: Mapping[str, object]) -> tuple[Settings, dict[str, str]]:
-    """Settings of a journal with some changed by an argument, and who said what. Raises `UnusableInput`."""
-    changed, said_by = Settings.layered({**settings.model_dump(), **Settings.by_name(changes)})
-    return changed, {name: "argument" if name in changes else "journal" for name in said_by}
+    """Settings of a journal with some changed by an argument, and who said what.
+
+    Raises `UnusableInput`, also for a setting that only the beginning of a job looks at, unless it is as it was.
+    """
+    named = Settings.by_name(changes)
+    given, _ = Settings.layered(named)
+    changed = _absolute(settings.model_copy(update={name: getattr(given, name) for name in named}))
+    for name, why in KEPT.items():
+        if getattr(changed, name) != getattr(settings, name):
+            raise UnusableInput(f"setting {name} (argument): {why}")
+    return changed, {name: "argument" if name in named else "journal" for name in Settings.model_fields}
+
+
+def _absolute(settings: Settings) -> Settings:
+    """The same places wherever we are: a job may be resumed from elsewhere."""
+    files = {name: getattr(settings, name) for name in ("broker", "queuedata", "ranges", "transformations")}
+    urls = {name: getattr(settings, name) for name in ("input_url", "output_url", "failover_url")}
+    paths = {name: file.absolute() for name, file in files.items() if file is not None}
+    local = {name: str(Path(url).absolute()) for name, url in urls.items() if url is not None and "://" not in url}
+    return settings.model_copy(update={**paths, **local})
 
 
 def _queuedata(path: Path | None, overwrites: Mapping[str, object]) -> QueueData | None:

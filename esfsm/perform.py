@@ -124,7 +124,7 @@ class Performer:
             logger.info("ended the payload of an engine that has died")
 
     def close(self) -> None:
-        """End whatever still runs, and let go of everything. What was not told by now will not be."""
+        """End whatever still runs. What was not told by now will not be."""
         self._inbox.close()
         self._tell_payloads(lambda running: running.stop(0.0))
         self._pool.shutdown(wait=True, cancel_futures=True)
@@ -132,7 +132,6 @@ class Performer:
         for payload in self._payloads.values():
             if payload.done() and not payload.result().wait(END_PATIENCE_S):
                 logger.warning("a payload did not end within {} s", END_PATIENCE_S)
-        self._tools.close()
 
     def _hooks(self, number: int) -> FactHooks:
         return FactHooks(number, self._inbox.put, self._tools.find)

@@ -1,6 +1,7 @@
 """run_workflow and resume: one job from what the user gave, or from its work directory, to its outcome."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -95,13 +96,10 @@ def _go_on(
 ) -> Outcome:
     """To the end of the job, if it has not come there for good."""
     if not engine.ended or engine.resumable:
-        performer = Performer(equipment, inbox)
-        try:
+        with closing(equipment):
             equipment.check(granted=next(iter(engine.ranges.ledger), None))
-            with stop_requests(inbox):
+            with stop_requests(inbox), closing(Performer(equipment, inbox)) as performer:
                 loop.run(performer, settings)
-        finally:
-            performer.close()
     return outcome(journal.header.panda_id, engine, journal.path)
 
 

@@ -35,8 +35,10 @@ def stop_requests(inbox: Inbox) -> Iterator[None]:
             inbox.put(Preempted(why=f"a stop was asked for by {signal.Signals(number).name}"))
 
     Thread(target=listen, name="stop requests", daemon=True).start()
-    before = {number: signal.signal(number, ask) for number in STOP_SIGNALS}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:
+        for number in STOP_SIGNALS:
+            signal.signal(number, ask)
         yield
     finally:
         for number, handler in before.items():

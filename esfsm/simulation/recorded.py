@@ -27,6 +27,7 @@ from esfsm.simulation.executor import SimExecutor
 from esfsm.simulation.payload import Habits, SimPayload, Truth
 from esfsm.simulation.server import Server
 from esfsm.simulation.weather import CALM
+from esfsm.views.elapsed import Elapsed
 
 __all__ = ["Recorded"]
 
@@ -53,10 +54,10 @@ class _Range:
 class Recorded:
     """What was outside, heard from a journal."""
 
-    began: float = 0.0
     had_payload: bool = False
     ranges: dict[str, _Range] = field(default_factory=dict)
     stops: list[tuple[float, f.Preempted]] = field(default_factory=list)
+    _time: Elapsed = field(default_factory=Elapsed)
     _asked: dict[int, tuple[float, a.Action]] = field(default_factory=dict)
     _took_s: dict[str, list[float]] = field(default_factory=dict)
     _changes: dict[str, list[tuple[float, bool]]] = field(default_factory=dict)
@@ -105,8 +106,8 @@ class Recorded:
 
     def hear(self, fact: f.Fact, led_to: Sequence[a.Action]) -> None:
         """The next fact, and what it led to."""
-        self.began = self.began or fact.at
-        at_s = fact.at - self.began
+        self._time.hear(fact.at)
+        at_s = self._time.seconds
         asked, action = self._asked.pop(fact.answers, (at_s, None))
         if action is not None and fact.name in action.ended_by:
             self._took_s.setdefault(action.name, []).append(at_s - asked)

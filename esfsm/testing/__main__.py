@@ -1,48 +1,101 @@
 """`python -m esfsm.testing storm`: hostile simulated worlds, until a promise is broken or the time is over."""
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
+from types import FrameType
 
-from esfsm.testing.storm import MOST_RANGES, storm
+from esfsm.testing.storm import MOST_RANGES, Seen, storm
 
 __all__ = ["main"]
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 def main() -> int:
-    """Run a storm; exit code 1 if a fault was found."""
+    """Run a storm; exit code 1 if a fault was found, 128 and the number of the signal if one stopped it."""
     parser = argparse.ArgumentParser(prog="python -m esfsm.testing", description=__doc__)
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("storm", help="simulate jobs in bad weather")
-    command.add_argument("--seeds", type=int, default=1000, help="how many worlds (default: 1000)")
-    command.add_argument("--minutes", type=float, default=60.0, help="stop after so long (default: 60)")
-    command.add_argument("--from", type=int, default=0, dest="first", help="the first seed (default: 0)")
-    command.add_argument("--ranges", type=int, default=MOST_RANGES, help="the most event ranges (default: 1000)")
-    given = parser.parse_args()
-    try:
-        return _storm(given)
-    except BaseException as error:
-        error.add_note(f"at commit {_commit()}")
-        raise
+    command.add_argument("--seeds", type=_number(int, 1), default=1000, help="how many worlds (default: 1000)")
+    command.add_argument("--minutes", type=_number(float, 0), default=60.0, help="stop after so long (default: 60)")
+    command.add_argument("--from", type=_number(int, 0), default=0, dest="first", help="the first seed (default: 0)")
+    command.add_argument(
+        "--ranges", type=_number(int, 1), default=MOST_RANGES, help="the most event ranges (default: 1000)"
+    )
+    return _storm(parser.parse_args())
+
+
+def _number(read: type[int] | type[float], least: int) -> Callable[[str], float]:
+    """Reads an argument that is at least so much."""
+
+    def number(text: str) -> float:
+        value = read(text)
+        if not value >= least:  # neither is nan
+            raise argparse.ArgumentTypeError(f"{least} or more is expected, not {text}")
+        return value
+
+    return number
 
 
 def _storm(given: argparse.Namespace) -> int:
-    """Print each fault, how to see it again, and the sum of all worlds."""
-    began = monotonic()
-    jobs = resumes = ranges = faulty = 0
-    for world in storm(range(given.first, given.first + given.seeds), given.minutes, given.ranges):
-        jobs, resumes, ranges = jobs + world.jobs, resumes + world.resumes, ranges + world.ranges
-        if world.faults:
-            faulty += 1
-            print(f"again, at commit {_commit()}: {world.again}", *world.faults, sep="\n  ")
-    took_s = monotonic() - began
-    print(
-        f"{jobs} jobs of {ranges} event ranges, {resumes} resumes, in {took_s:.0f} s on one core: "
-        f"{3600 * jobs / took_s:,.0f} jobs an hour; worlds with a fault: {faulty}"
+    """Print each fault, how to see it again, and the sum of all worlds, however many there were before a stop."""
+    began, stops, worlds = monotonic(), _stops(), []
+    try:
+        for world in storm(range(given.first, given.first + given.seeds), given.minutes, given.ranges):
+            worlds.append(world)
+            if world.faults:
+                _say("\n  ".join([f"again, at commit {_commit()}: {world.again}", *world.faults]))
+            if stops:
+                break
+    except BaseException as error:
+        error.add_note(f"at commit {_commit()}")
+        raise
+    if stops:
+        _say(f"stopped by {signal.Signals(stops[0]).name}")
+    _say(_sum(worlds, monotonic() - began))
+    return 128 + stops[0] if stops else int(any(world.faults for world in worlds))
+
+
+def _stops() -> list[int]:
+    """Where the first SIGTERM or SIGINT will be found. A second one ends the process at once.
+
+    An exception would not do: what simulated engines call turns some into others.
+    """
+    numbers: list[int] = []
+
+    def hear(number: int, _: FrameType | None) -> None:
+        numbers.append(number)
+        for each in STOP_SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+
+    for each in STOP_SIGNALS:
+        signal.signal(each, hear)
+    return numbers
+
+
+def _sum(worlds: Sequence[Seen], took_s: float) -> str:
+    """What all of them come to."""
+    jobs, resumes = sum(world.jobs for world in worlds), sum(world.resumes for world in worlds)
+    return (
+        f"{jobs} jobs of {sum(world.ranges for world in worlds)} event ranges, {resumes} resumes, "
+        f"in {took_s:.0f} s on one core: {3600 * jobs / took_s:,.0f} jobs an hour; "
+        f"worlds with a fault: {sum(bool(world.faults) for world in worlds)}"
     )
-    return 1 if faulty else 0
+
+
+def _say(text: str) -> None:
+    """Print it at once; exit code 1 where nobody takes it."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it ends
+        sys.exit(f"standard output: {error.strerror}")
 
 
 def _commit() -> str:

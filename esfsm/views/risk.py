@@ -1,9 +1,10 @@
 """What a machine that vanishes would cost, at any time of a job: event ranges in its hands that nobody has booked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from esfsm.core import facts as f
 from esfsm.core.engine import Engine
+from esfsm.views.elapsed import Elapsed
 
 __all__ = ["AT_RISK", "Risk"]
 
@@ -16,15 +17,18 @@ found by nobody."""
 class Risk:
     """Figures of one job, as its facts are told."""
 
-    began: float = 0.0
-    seconds: float = 0.0
-    """From the first fact to the last."""
     most: int = 0
     """Ranges at risk at the worst time."""
     stores: int = 0
     reports: int = 0
     _weighted: float = 0.0
     _at_risk: int = 0
+    _time: Elapsed = field(default_factory=Elapsed)
+
+    @property
+    def seconds(self) -> float:
+        """From the first fact to the last."""
+        return self._time.seconds
 
     @property
     def mean(self) -> float:
@@ -33,9 +37,7 @@ class Risk:
 
     def hear(self, fact: f.Fact, engine: Engine) -> None:
         """The next fact, which the engine has heard already."""
-        self.began = self.began or fact.at
-        self._weighted += self._at_risk * (fact.at - self.began - self.seconds)
-        self.seconds = fact.at - self.began
+        self._weighted += self._at_risk * self._time.hear(fact.at)
         self.stores += isinstance(fact, f.ArchiveStored)
         self.reports += isinstance(fact, f.RangesAcknowledged)
         counts = engine.ranges.ledger.counts()

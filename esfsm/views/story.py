@@ -11,6 +11,7 @@ from math import isnan, nan
 from esfsm.core import facts as f
 from esfsm.core.actions import Action, PackOutputs, ReportRanges, StoreArchive
 from esfsm.core.engine import Engine
+from esfsm.views.elapsed import Elapsed
 
 __all__ = ["RangeStory", "Story"]
 
@@ -70,19 +71,24 @@ class Story:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.began = 0.0
-        """Seconds since 1970."""
-        self.ended_s = 0.0
         self.resumed = 0
         """How often an engine took the job up again."""
         self.ranges = RangeStories()
+        self._time = Elapsed()
+        self._entered_s: list[float] = []
         self._asked: dict[int, Action] = {}
         self._archives: dict[str, tuple[str, ...]] = {}
 
+    @property
+    def ended_s(self) -> float:
+        """When the last fact was, seconds after the first."""
+        return self._time.seconds
+
     def hear(self, fact: f.Fact, led_to: Iterable[Action]) -> None:
         """The next fact, and what the engine asks for because of it."""
-        self.began = self.began or fact.at
-        self.ended_s = at_s = fact.at - self.began
+        self._time.hear(fact.at)
+        at_s = self.ended_s
+        self._entered_s += [at_s] * (len(self.engine.way) - len(self._entered_s))
         self.resumed += isinstance(fact, f.JobResumed)
         action = self._asked.get(fact.answers)
         if action is not None and fact.name in action.ended_by:
@@ -117,7 +123,8 @@ class Story:
     def lines(self) -> list[str]:
         """The story for people: each state with the time it was entered, the hooks' counts, the end."""
         told = [f"{0.0:10.3f} s  {self.engine.workflow.starts}"]
-        told += [f"{step.at - self.began:10.3f} s  {step.fact} -> {step.target}" for step in self.engine.way]
+        way = zip(self._entered_s, self.engine.way, strict=True)
+        told += [f"{at_s:10.3f} s  {step.fact} -> {step.target}" for at_s, step in way]
         held = [(arrow, n) for arrow, n in self.engine.arrows.items() if arrow.source == arrow.target]
         told += [f"{'':14}{n} x {arrow.fact} in {arrow.source}" for arrow, n in held]
         if self.resumed:

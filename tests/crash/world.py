@@ -16,7 +16,7 @@ from crash.recorded_job import Cut, RecordedJob
 from esfsm.core import actions as a
 from esfsm.core import facts as f
 from esfsm.core.engine import Engine
-from esfsm.equipment import Equipment, Found
+from esfsm.equipment import Equipment, OutputFile
 from esfsm.errors import PilotErrorCode
 from esfsm.model.event_range import EventRange
 from esfsm.ports import Hooks, Payload, ProcessIdentity
@@ -260,5 +260,5 @@ class Tools(Equipment):
     def prepare_payload(self) -> Payload:
         return Payload((), PLACE, {}, PLACE, PLACE, mark=self.mark)
 
-    def find(self, path: str) -> Found:
-        return Found(path, 1000, self._world.files[path].stamp)
+    def find(self, path: str) -> OutputFile:
+        return OutputFile(path, 1000, self._world.files[path].stamp)

@@ -39,6 +39,21 @@ def test_signals_are_as_they_were_when_the_job_has_ended_however_it_ended() -> N
     assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
 
 
+def test_a_signal_that_comes_before_both_can_be_facts_leaves_no_handler_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
+    set_handler = signal.signal
+
+    def signalled_between(number: signal.Signals, handler: signal.Handlers) -> None:
+        monkeypatch.undo()
+        set_handler(number, handler)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(signal, "signal", signalled_between)
+    with pytest.raises(KeyboardInterrupt), stop_requests(Inbox(Clock())):
+        pytest.fail("it was no fact yet")
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
+
+
 def test_in_another_thread_than_the_first_signals_are_left_alone() -> None:
     before = [signal.getsignal(number) for number in STOP_SIGNALS]
     during: list[object] = []

@@ -1,5 +1,6 @@
 """What a machine that vanishes would cost, while the facts of a job are told."""
 
+import pytest
 from core.worlds import Teller, produced
 
 from esfsm.core import facts as f
@@ -39,3 +40,14 @@ def test_a_range_that_was_given_up_is_no_work_that_could_be_lost() -> None:
     job.says(f.RangeErrored(event_range_id="r1", why="ERR_ATHENAMP_PROCESS"))
     job.tell(f.Preempted(why="asked"), after_s=10.0)
     assert risk_of(job).mean == 1.0
+
+
+@pytest.mark.parametrize("back_s", [0.0, 1.0, 3600.0])
+def test_no_time_passes_while_the_clock_is_set_back_and_it_goes_on_from_there(back_s: float) -> None:
+    job = Teller().running("r1", "r2")
+    job.answer("run_es_payload", produced("r1"), after_s=10.0)
+    job.tell(f.JobResumed(settings={}, adopted=True), after_s=-back_s)
+    job.answer("run_es_payload", f.RangeErrored(event_range_id="r2", why="ERR_ATHENAMP_PROCESS"), after_s=20.0)
+    job.tell(f.Preempted(why="asked"), after_s=10.0)
+    risk = risk_of(job)
+    assert (risk.seconds, risk.mean) == (40.0, (2 * 30.0 + 1 * 10.0) / 40.0)

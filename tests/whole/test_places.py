@@ -1,4 +1,4 @@
-"""A work directory that is copied, moved, or has lost its journal: each payload belongs to one place, and to one engine."""
+"""A work directory that is copied, moved, or has lost its journal: a payload belongs to one place and one engine."""
 
 import shutil
 from collections.abc import Callable

@@ -20,6 +20,7 @@ from shell.jobs import (
     installed,
     write_inputs,
 )
+from whole.commands import Command, said
 from whole.processes import ends
 
 import esfsm
@@ -80,6 +81,23 @@ def inputs(tmp_path: Path) -> Path:
 def quick(tmp_path: Path) -> Iterator[None]:
     with installed(tmp_path / "site", {"esfsm.executors:quick": "shell.jobs:QuickExecutor"}):
         yield
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path, inputs: Path, quick: None) -> Path:
+    """The work directory of a job whose engine ended with the first result; `workflow` and `queuedata` were given."""
+
+    def watch(fact: Fact, _: Engine) -> None:
+        if fact.name == "output_produced":
+            raise Crash
+
+    (tmp_path / "queue.json").write_text("{}")
+    given = {"executor_type": "quick", "workflow": "eventservice", "queuedata": tmp_path / "queue.json"}
+    with pytest.raises(Crash):
+        esfsm.run_workflow(
+            es_job(), workdir=tmp_path / "work", settings=es_settings(inputs, QUICK_RANGES, **given), watch=watch
+        )
+    return tmp_path / "work"
 
 
 def is_alive(fact: PayloadStarted) -> bool:
@@ -261,19 +279,11 @@ def test_a_power_failure_that_takes_all_that_was_not_synced_costs_no_range(
         assert_each_range_is_booked_once(tmp_path / f"copy {copy}", QUICK_RANGES)
 
 
-def test_a_torn_last_line_is_no_obstacle(tmp_path: Path, inputs: Path, quick: None) -> None:
-    settings = es_settings(inputs, QUICK_RANGES, executor_type="quick")
-
-    def watch(fact: Fact, _: Engine) -> None:
-        if fact.name == "output_produced":
-            raise Crash
-
-    with pytest.raises(Crash):
-        esfsm.run_workflow(es_job(), workdir=tmp_path / "work", settings=settings, watch=watch)
-    journal = tmp_path / "work" / JOURNAL
+def test_a_torn_last_line_is_no_obstacle(interrupted: Path) -> None:
+    journal = interrupted / JOURNAL
     os.truncate(journal, journal.stat().st_size - 3)
-    assert esfsm.run_workflow(es_job(), workdir=tmp_path / "work", settings=settings).state == "done"
-    assert_each_range_is_booked_once(tmp_path / "work", QUICK_RANGES)
+    assert esfsm.resume(interrupted).state == "done"
+    assert_each_range_is_booked_once(interrupted, QUICK_RANGES)
 
 
 def test_a_job_that_is_done_is_not_run_again(tmp_path: Path, inputs: Path, quick: None) -> None:
@@ -282,3 +292,53 @@ def test_a_job_that_is_done_is_not_run_again(tmp_path: Path, inputs: Path, quick
     content = first.journal.read_bytes()
     assert esfsm.run_workflow(es_job(), workdir=tmp_path / "work", settings=settings) == first
     assert first.journal.read_bytes() == content
+
+
+# --- settings that are to be other --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ("workflow=generic", "a job keeps the table that it was begun with"),
+        (
+            "queuedata=other.json",
+            "a job keeps what its queue said when it was begun; give the settings that are to be other",
+        ),
+    ],
+)
+def test_what_only_the_beginning_of_a_job_looks_at_cannot_be_changed(
+    esfsm: Command, interrupted: Path, setting: str, why: str
+) -> None:
+    _, before = read(interrupted / JOURNAL)
+    told = esfsm("resume", interrupted, "--set", setting)
+    assert said(told) == f"setting {setting.partition('=')[0]} (argument): {why}"
+    _, after = read(interrupted / JOURNAL)
+    assert [entry.fact for entry in after] == [entry.fact for entry in before]
+
+
+@pytest.mark.parametrize("setting", [{"workflow": "eventservice"}, {"queuedata": "queue.json"}])
+def test_what_cannot_be_changed_may_be_given_as_it_was(
+    interrupted: Path, setting: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(interrupted.parent)
+    assert esfsm.resume(interrupted, settings=setting).state == "done"
+
+
+def test_a_place_that_is_changed_is_meant_from_where_we_are_now(
+    interrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(interrupted.parent)
+    outcome = esfsm.resume(interrupted, settings={"output_url": "there"})
+    monkeypatch.chdir("/")
+    assert {Path(copy.url).parent for copy in outcome.outputs} == {interrupted.parent / "there"}
+    assert esfsm.audit(interrupted).differences == ()
+
+
+def test_the_environment_changes_nothing_of_a_job_that_was_begun(
+    interrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ESFSM_CORES", "7")
+    assert esfsm.resume(interrupted).state == "done"
+    (resumed,) = (entry.fact for entry in read(interrupted / JOURNAL)[1] if isinstance(entry.fact, JobResumed))
+    assert resumed.settings["cores"] is None

@@ -1,13 +1,50 @@
 """Stop requests, and several jobs at one broker: what the user sees, and that nothing finished is lost."""
 
 import signal
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from whole.commands import DONE, SOON, STOPPED, Command, MakeJob, booked
+from whole.kills import marked
 from whole.processes import PATIENCE_S, pipe
 
 from esfsm import cli
+from esfsm.equipment import mark_of
+
+INSTANTS = 20
+"""In the first second of a job: while Python begins, before, with and after the payload."""
+
+BREAKING_ENGINE = """\
+import sys
+import esfsm
+
+def watch(fact, engine):
+    if fact.name == "ranges_sent":
+        sys.exit("broken")
+
+esfsm.run_workflow(sys.argv[1], workdir="work", settings={"events": 12}, watch=watch)
+"""
+
+PAYLOAD_THAT_TAKES_ITS_TIME_TO_END = """\
+import signal
+import sys
+from pathlib import Path
+from esfsm.payload import connect
+
+def end(number, frame):
+    asked, go = map(Path, sys.argv[1:])
+    asked.write_text("")
+    go.read_text()
+    sys.exit()
+
+signal.signal(signal.SIGTERM, end)
+with connect() as channel:
+    for _ in channel:
+        signal.pause()
+"""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -92,3 +129,39 @@ def test_a_stop_before_the_job_begins_is_one_sentence(
         cli.main(["run", str(make_job())])
     assert (ended.value.code, signal.getsignal(number)) == (STOPPED, before)
     assert capfd.readouterr() == ("", "esfsm: stopped before the job began or after it ended\n")
+
+
+@pytest.mark.parametrize("instant", range(INSTANTS))
+def test_whenever_a_stop_comes_nothing_runs_on_and_the_job_can_be_resumed(
+    esfsm: Command, launch: Command, make_job: MakeJob, workdir: Path, instant: int
+) -> None:
+    running = launch("run", make_job(), "--workdir", workdir, "--events", 12, "--quiet", *SOON)
+    with suppress(subprocess.TimeoutExpired):
+        running.process.wait(instant / INSTANTS)
+    running.process.terminate()
+    stopped = running.end()
+    journal = workdir / "journal.jsonl"
+    if not journal.exists() or not journal.stat().st_size:
+        assert stopped.exit_code in (STOPPED, -signal.SIGTERM)
+        return
+    assert stopped.exit_code in (STOPPED, DONE), stopped
+    assert marked(mark_of(workdir)) == []
+    assert esfsm("resume", workdir, "--quiet").exit_code == DONE
+    assert booked(workdir / "broker.sqlite")["done"] == 12
+    assert esfsm("audit", workdir).exit_code == DONE
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_engine_that_breaks_is_not_stopped_before_its_payload_has_ended(
+    make_job: MakeJob, tmp_path: Path, number: signal.Signals
+) -> None:
+    asked, go = pipe(tmp_path, "asked"), pipe(tmp_path, "go")
+    (tmp_path / "payload.py").write_text(PAYLOAD_THAT_TAKES_ITS_TIME_TO_END)
+    command = [sys.executable, "-c", BREAKING_ENGINE, str(make_job(f"{asked} {go}", transformation="payload.py"))]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as engine:
+        asked.read_text()
+        engine.send_signal(number)
+        go.write_text("")
+        _, said = engine.communicate(timeout=PATIENCE_S)
+    assert (engine.returncode, said) == (1, "broken\n")
+    assert marked(mark_of(tmp_path / "work")) == []

@@ -1,0 +1,20 @@
+"""The time of a job as views tell it: from its first fact on, and never back."""
+
+from dataclasses import dataclass
+
+__all__ = ["Elapsed"]
+
+
+@dataclass(slots=True)
+class Elapsed:
+    """Seconds since the first fact. A machine's clock may be set back between two engines: then no time has passed."""
+
+    seconds: float = 0.0
+    _before: float | None = None
+
+    def hear(self, at: float) -> float:
+        """The next fact was at this time (seconds since 1970); returns how many seconds have passed since the last."""
+        passed_s = 0.0 if self._before is None else max(0.0, at - self._before)
+        self._before = at
+        self.seconds += passed_s
+        return passed_s
