@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 
+from pydantic import ValidationError
+
 from esfsm.core.engine import Decision, Engine
 from esfsm.errors import ReplayDiverged, WorkflowError
-from esfsm.journal.formats import Entry, Header
+from esfsm.journal.formats import Entry, Header, first_fault
 
 __all__ = ["retell"]
 
@@ -22,6 +24,9 @@ def retell(engine: Engine, header: Header, entries: Iterable[Entry]) -> Iterator
         except WorkflowError as error:
             expected = "a fact that it could hear"
             raise ReplayDiverged(entry.number, entry.fact.name, expected, str(error)) from None
+        except ValidationError as error:  # of a `JobResumed`
+            expected = "settings that it could take"
+            raise ReplayDiverged(entry.number, entry.fact.name, expected, first_fault(error)) from None
         if entry.then is not None:
             got = decision.told() if header.format > 1 else decision._replace(entered=None).told()
             if got != entry.then:
@@ -30,4 +35,5 @@ def retell(engine: Engine, header: Header, entries: Iterable[Entry]) -> Iterator
 
 
 def _shown(told: tuple[str, ...]) -> str:
-    return "; ".join(told) or "nothing"
+    text = "; ".join(told) or "nothing"
+    return text if text.isprintable() else repr(text)

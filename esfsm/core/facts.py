@@ -4,12 +4,18 @@ A fact is an input of the core: what was said, answered or seen, never what was 
 that the journal gave it (seconds since 1970), `answers` the number of the action that it answers (0: none).
 Facts about many event ranges are one fact. Where the ranges follow from the answered action, they are not
 repeated: `archive_stored` answers a `store_archive`, and that knows its archive.
+
+What is `Annotated` is what the core relies on, and no more. It is made sure of by whoever reads a fact, not here; so
+is that a fact holds nothing else.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar, dataclass_transform
+from math import inf
+from typing import Annotated, ClassVar, TypeVar, dataclass_transform
+
+from annotated_types import Interval, Predicate
 
 from esfsm.errors import PilotErrorCode
 from esfsm.model.event_range import EventRange
@@ -20,13 +26,29 @@ FACTS: dict[str, type["Fact"]] = {}
 """Every fact by its name in the tables and in the journal."""
 
 
+def _names_a_file(text: str) -> bool:
+    return text not in ("", ".", "..") and not {"/", "\0"} & {*text} and len(text.encode()) <= 255  # NAME_MAX
+
+
+def _names_each_once(names: Sequence[str]) -> bool:
+    return len({*names}) == len(names)
+
+
+Time = Annotated[float, Interval(ge=0, lt=inf)]
+Count = Annotated[int, Interval(ge=0, lt=2**63)]
+Pid = Annotated[int, Interval(ge=1, lt=2**31)]
+FileName = Annotated[str, Predicate(_names_a_file)]
+EachOnce = Annotated[tuple[str, ...], Predicate(_names_each_once)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
     """Something that has happened."""
 
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
     name: ClassVar[str] = "fact"
-    at: float = 0.0
-    answers: int = 0
+    at: Time = 0.0
+    answers: Count = 0
 
 
 F = TypeVar("F", bound=Fact)
@@ -50,8 +72,8 @@ def word(cls: type) -> str:
 class FileCopy:
     """A file that was copied and verified: size in bytes, adler32 as 8 hex digits."""
 
-    lfn: str
-    size_bytes: int
+    lfn: FileName
+    size_bytes: Count
     adler32: str
     url: str
 
@@ -115,7 +137,7 @@ class PayloadStarted(Fact):
     `channel` is the address of its wire, by which an engine that takes the job up finds it again.
     """
 
-    pid: int
+    pid: Pid
     started: int
     channel: str = ""
 
@@ -206,7 +228,7 @@ class JobResumed(Fact):
 class RangesWanted(Fact):
     """The payload will soon need `n` more event ranges."""
 
-    n: int
+    n: Count
 
 
 @_fact
@@ -218,7 +240,7 @@ class RangesGranted(Fact):
 
     event_ranges: tuple[EventRange, ...]
     exhausted: bool = False
-    total: int | None = None
+    total: Count | None = None
 
 
 @_fact
@@ -251,7 +273,7 @@ class OutputProduced(Fact):
     event_range_id: str
     paths: tuple[str, ...]
     stamps: tuple[int, ...] = ()
-    size_bytes: int = 0
+    size_bytes: Count = 0
     cpu_s: float = 0.0
     wall_s: float = 0.0
 
@@ -285,7 +307,7 @@ class PayloadGone(Fact):
 class RangesReleased(Fact):
     """Deliberately not run here: the broker hands them out again."""
 
-    event_range_ids: tuple[str, ...]
+    event_range_ids: EachOnce
 
 
 # --- archives and reports --------------------------------------------------------------------------------------
@@ -295,7 +317,7 @@ class RangesReleased(Fact):
 class OutputsPacked(Fact):
     """The archive lies in the work directory; `lost` are the ranges whose outputs are no longer there."""
 
-    size_bytes: int
+    size_bytes: Count
     adler32: str
     lost: tuple[str, ...] = ()
 
@@ -393,7 +415,7 @@ class AlarmRang(Fact):
 class ArchivesUnpacked(Fact):
     """All members of all archives lie in the work directory, and none that is needed is missing."""
 
-    files: int
+    files: Count
 
 
 @_fact
@@ -410,5 +432,5 @@ class MergeIncomplete(Fact):
 class MergeProven(Fact):
     """The set of event ranges that went in is the set that came out; `by` says how that is known."""
 
-    event_ranges: int
+    event_ranges: Count
     by: str

@@ -12,7 +12,7 @@ from esfsm.core.actions import Action, Note, PackOutputs, ReportRanges, RequestR
 from esfsm.core.ledger import Ledger
 from esfsm.core.stageout import Output, StageOut, pause_s
 from esfsm.core.workflow import Workflow
-from esfsm.errors import PilotErrorCode
+from esfsm.errors import PilotErrorCode, WorkflowError
 from esfsm.model.settings import Settings
 
 __all__ = ["Ranges"]
@@ -67,6 +67,8 @@ class Ranges:
                     self._errored(fact.name, (fact.event_range_id,), fact.error_code, fact.why)
             case f.RangesReleased():
                 self.ledger.step(fact.name, fact.event_range_ids)
+            case f.ArchiveRefused(lfn=key) | f.ReportGivenUp(key=key) if not _lets_go(action, key):
+                raise WorkflowError(f"batch {key}", "not let go of", fact.name)
             case f.ArchiveRefused():
                 batch = self.stageout.refused(fact.lfn)
                 self._errored(fact.name, batch.event_range_ids, fact.error_code, fact.why)
@@ -227,6 +229,11 @@ class Ranges:
             self.stageout.booked(action.key)
         again = [i for i in ids if i in doubted - refused], [i for i in ids if i in unheard - doubted - refused]
         self.stageout.answered(action.key, fact.at, again[0], again[1], fact.why)
+
+
+def _lets_go(action: Action | None, key: str) -> bool:
+    """Whether it was decided to let go of this batch: a decision is a fact only where it was noted."""
+    return isinstance(action, Note) and key in (getattr(action.fact, "lfn", None), getattr(action.fact, "key", None))
 
 
 def _why(fact: f.Fact) -> tuple[int, str]:

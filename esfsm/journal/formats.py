@@ -5,16 +5,17 @@ Format 1 said neither which state was entered nor what was surely on the disk, a
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, StrictInt, TypeAdapter, ValidationError
 
-from esfsm.core.facts import FACTS, Fact, RangesGranted
+from esfsm.core.facts import FACTS, Fact, OutputProduced, RangesGranted
 from esfsm.errors import UnusableJournal
 from esfsm.model.settings import Settings
 
-__all__ = ["FORMAT", "Entry", "Header", "entries_of", "header_of", "told_entry", "told_header"]
+__all__ = ["FORMAT", "Entry", "Header", "entries_of", "first_fault", "header_of", "told_entry", "told_header"]
 
 FORMAT = 2
 """Raised when older readers could not read what is written."""
@@ -29,17 +30,19 @@ SHORT = {"event_range_id": "id", "event_range_ids": "ids"}
 LONG = {short: name for name, short in SHORT.items()}
 """Names that stand in nearly every line of a long journal."""
 
-_ADAPTERS: dict[str, TypeAdapter[Any]] = {}
+Word = Annotated[str, Field(pattern="^[0-9A-Za-z_-]{1,64}$")]
+"""What can be a part of a file name, an address and an environment."""
 
 
 class Header(NamedTuple):
     """Whose journal it is: what the first line says."""
 
-    panda_id: int
-    run: str
-    """Names this life of the job; requests to the broker bear it."""
-    workflow: str
-    tables: str
+    panda_id: Annotated[StrictInt, Field(ge=1, lt=10**18)]
+    run: Word
+    """Names this life of the job; requests to the broker bear it, and so do the payload's processes and its channel."""
+    workflow: Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$", max_length=4096)]
+    """A name, or the path of a table."""
+    tables: Word
     """Digest of the tables that decide."""
     job: dict[str, Any]
     settings: Settings
@@ -52,6 +55,17 @@ class Entry(NamedTuple):
     number: int
     fact: Fact
     then: tuple[str, ...] | None
+
+
+class _Decided(NamedTuple):
+    """What a line that tells decisions says."""
+
+    decided: Annotated[StrictInt, Field(ge=1)]
+    then: dict[int, tuple[str, ...]]
+    synced: Annotated[StrictInt, Field(ge=0)] = 0
+
+
+_HEADER, _DECIDED = TypeAdapter(Header), TypeAdapter(_Decided)
 
 
 def told_header(header: Header) -> dict[str, Any]:
@@ -82,24 +96,31 @@ def _shortened(event_ranges: Iterable[dict[str, object]]) -> Iterator[object]:
         before = shared
 
 
-def _completed(event_ranges: Iterable[dict[str, Any] | list[Any]]) -> Iterator[dict[str, Any]]:
-    """As they were before they were shortened."""
-    whole: dict[str, Any] = {}
+def _completed(event_ranges: Iterable[object]) -> Iterator[object]:
+    """As they were before they were shortened; what cannot be one that was is left as it is."""
+    whole: dict[str, object] = {}
     for event_range in event_ranges:
-        whole = {**whole, **dict(zip(OWN, event_range, strict=True))} if isinstance(event_range, list) else event_range
-        yield whole
+        if whole and isinstance(event_range, list) and len(event_range) == len(OWN):
+            whole = {**whole, **dict(zip(OWN, event_range, strict=True))}
+            yield whole
+        else:
+            whole = event_range if isinstance(event_range, dict) else {}
+            yield event_range
 
 
 def header_of(told: Mapping[str, Any], path: Path) -> Header:
     """What the first line says. Raises `UnusableJournal`."""
-    version: int = told.get("esfsm_journal", 0)
-    if version not in range(1, FORMAT + 1):
-        raise UnusableJournal(path, f"format {version} is not known to this version, which reads 1 to {FORMAT}")
+    said = {**told}
+    version = said.pop("esfsm_journal")
+    if type(version) is not int or version not in range(1, FORMAT + 1):
+        sentence = f"format {_shown(version)} is not known to this version, which reads 1 to {FORMAT}"
+        raise UnusableJournal(path, sentence)
+    del said["crc"]
     try:
-        said = (told["panda_id"], told["run"], told["workflow"], told["tables"], told["job"])
-        return Header(*said, Settings.model_validate(told["settings"]), version)
-    except (KeyError, ValidationError):
-        raise UnusableJournal(path, "its first line is of another version; finish it with that one") from None
+        return _HEADER.validate_python({**said, "format": version})
+    except ValidationError as error:
+        sentence = "its first line is of another version; finish it with that one"
+        raise UnusableJournal(path, f"{sentence} ({first_fault(error)})") from None
 
 
 def entries_of(lines: Iterator[dict[str, Any]], version: int, path: Path) -> Iterator[Entry]:
@@ -109,21 +130,35 @@ def entries_of(lines: Iterator[dict[str, Any]], version: int, path: Path) -> Ite
     for told in lines:
         if "fact" in told:
             number += 1
-            if told.get("nr", number) != number:
-                raise UnusableJournal(path, f"fact {told['nr']} stands where {number} should")
             waiting.append((number, _fact(told, number, version, path)))
             continue
         if "decided" not in told:
             raise UnusableJournal(path, "it holds the lines of another journal")
-        if told["decided"] != number:
-            sentence = f"{told['decided']} facts should stand here, and {number} do"
-            raise UnusableJournal(path, f"{sentence}; restore it or choose another work directory")
-        then = told["then"]
-        for at, fact in waiting:
-            yield Entry(at, fact, tuple(_today(each, version) for each in then.get(str(at), ())))
+        then = _then(told, number, version, path)
+        decided = [Entry(at, fact, then.pop(at, ())) for at, fact in waiting]
+        if then:
+            raise UnusableJournal(path, f"what fact {next(iter(then))} led to is told behind fact {number}")
+        yield from decided
         waiting.clear()
     for at, fact in waiting:
         yield Entry(at, fact, None)
+
+
+def _then(told: dict[str, Any], number: int, version: int, path: Path) -> dict[int, tuple[str, ...]]:
+    """What facts led to, by their numbers, as a line behind the fact `number` tells."""
+    del told["crc"]
+    try:
+        said = _DECIDED.validate_python(told)
+    except ValidationError as error:
+        raise UnusableJournal(path, f"what is decided behind fact {number}: {first_fault(error)}") from None
+    if said.decided != number:
+        sentence = f"{said.decided} facts should stand here, and {number} do"
+        raise UnusableJournal(path, f"{sentence}; restore it or choose another work directory")
+    if said.synced > number:
+        raise UnusableJournal(path, f"{said.synced} facts are said to be on the disk behind fact {number}")
+    if version not in RENAMED:
+        return said.then
+    return {at: tuple(_today(each, version) for each in then) for at, then in said.then.items()}
 
 
 def _today(told: str, version: int) -> str:
@@ -137,22 +172,48 @@ def _today(told: str, version: int) -> str:
 
 def _fact(told: dict[str, Any], number: int, version: int, path: Path) -> Fact:
     """The fact that a line tells of."""
-    name = _today(told["fact"], version)
-    adapter = _ADAPTERS.get(name)
+    name = told.pop("fact")
+    adapter = _adapter(_today(name, version)) if isinstance(name, str) else None
     if adapter is None:
-        if name not in FACTS:
-            raise UnusableJournal(path, f"fact {number} is {name}, which this version does not know")
-        adapter = _ADAPTERS[name] = TypeAdapter(FACTS[name])
-    del told["fact"], told["crc"]
-    told.pop("nr", None)
+        raise UnusableJournal(path, f"fact {number} is {_shown(name)}, which this version does not know")
+    nr = told.pop("nr", number)
+    if type(nr) is not int or nr != number:
+        raise UnusableJournal(path, f"fact {_shown(nr)} stands where {number} should")
+    del told["crc"]
     for short, name_of_field in LONG.items():
         if short in told:
             told[name_of_field] = told.pop(short)
-    if name == RangesGranted.name:
-        told["event_ranges"] = list(_completed(told["event_ranges"]))
+    if isinstance(event_ranges := told.get("event_ranges"), list):
+        told["event_ranges"] = list(_completed(event_ranges))
     try:
         fact: Fact = adapter.validate_python(told)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UnusableJournal(path, f"fact {number} ({name}): {first['loc']}: {first['msg']}") from None
+        raise UnusableJournal(path, f"fact {number} ({_today(name, version)}): {first_fault(error)}") from None
     return fact
+
+
+@cache
+def _adapter(name: str) -> TypeAdapter[Any] | None:
+    """What makes a fact of this name from what a line tells; None where there is no such fact."""
+    if name == OutputProduced.name:
+        return TypeAdapter(Annotated[OutputProduced, AfterValidator(_stamped)])
+    return TypeAdapter(FACTS[name]) if name in FACTS else None
+
+
+def _stamped(fact: OutputProduced) -> OutputProduced:
+    if len(fact.stamps) not in (0, len(fact.paths)):
+        raise ValueError(f"{len(fact.stamps)} stamps of {len(fact.paths)} files")
+    return fact
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that cannot be used, and why, in a sentence."""
+    first = error.errors()[0]
+    place, why = ".".join(map(_shown, first["loc"])), first["msg"].removeprefix("Value error, ")
+    return f"{place}: {why}" if place else why
+
+
+def _shown(value: object) -> str:
+    """A value in a sentence: a word or a number as it is, of anything else only its kind."""
+    text = str(value) if isinstance(value, str | int | float) else ""
+    return text if 0 < len(text) <= 80 and text.isprintable() else f"a {type(value).__name__}"

@@ -44,12 +44,13 @@ def _as_json(value: object) -> object:
 class Lines:
     """The objects of a journal's lines, in order, as long as they are whole; each is read when it is asked for.
 
-    Raises `UnusableJournal` for what is no journal, and for damage before something that was surely on the disk.
+    Raises `UnusableJournal` for what is no journal, for damage before something that was surely on the disk, and for a
+    line that is whole and no JSON.
     """
 
     def __init__(self, raw: Iterable[bytes], path: Path) -> None:
         self._raw, self._path = iter(raw), path
-        self._format = 0
+        self._says_synced = False
         self.good_bytes = 0
         """The size of all lines read so far; what is behind the last one is to be cut off."""
 
@@ -58,11 +59,12 @@ class Lines:
         for number, raw in enumerate(self._raw, 1):
             if number == 1 and raw[: len(BEGINNING)] != BEGINNING[: len(raw)] and raw[:1] != b"\0":
                 raise UnusableJournal(self._path, "this is no journal; choose another work directory")
-            told = _told(raw)
+            told = self._told(raw, number)
             if told is None:
                 self._must_be_the_end(number, facts)
                 return
-            self._format = told.get("esfsm_journal", self._format)
+            if number == 1:
+                self._says_synced = told["esfsm_journal"] != 1
             facts += "fact" in told
             self.good_bytes += len(raw)
             yield told
@@ -70,18 +72,21 @@ class Lines:
     def _must_be_the_end(self, number: int, facts: int) -> None:
         """Refuse damage in line `number` if a later one says that something after so many facts was on the disk.
 
-        Format 1 does not say so, nor can a damaged first line: there anything behind it counts.
+        Format 1 does not say so, nor can a damaged first line: there anything behind it counts. So does what says
+        something else than a number of facts.
         """
-        for raw in self._raw:
-            said = _told(raw) if self._format > 1 else {"synced": facts + bool(raw.strip(b"\0\n"))}
-            if said is not None and said.get("synced", 0) > facts:
+        for later, raw in enumerate(self._raw, number + 1):
+            said = self._told(raw, later) if self._says_synced else {"synced": facts + bool(raw.strip(b"\0\n"))}
+            if said is not None and said.get("synced", 0) not in range(facts + 1):
                 sentence = f"line {number} is damaged; restore it or choose another work directory"
                 raise UnusableJournal(self._path, sentence)
 
-
-def _told(raw: bytes) -> dict[str, Any] | None:
-    """The object of a line; None if it is not whole."""
-    if raw[-CHECKSUM_BYTES:] != CHECKSUM % crc32(raw[:-CHECKSUM_BYTES]):
-        return None
-    told: dict[str, Any] = orjson.loads(raw)
-    return told
+    def _told(self, raw: bytes, number: int) -> dict[str, Any] | None:
+        """The object of a line, as JSON that ends in a checksum is one; None if it is not whole."""
+        if raw[-CHECKSUM_BYTES:] != CHECKSUM % crc32(raw[:-CHECKSUM_BYTES]):
+            return None
+        try:
+            told: dict[str, Any] = orjson.loads(raw)
+        except orjson.JSONDecodeError as error:
+            raise UnusableJournal(self._path, f"line {number} is whole, but it is no JSON: {error.msg}") from None
+        return told

@@ -7,7 +7,7 @@ import pytest
 from esfsm.core import facts as f
 from esfsm.core.actions import Note, PackOutputs, RequestRanges, StockRanges
 from esfsm.core.ranges import Ranges
-from esfsm.errors import PilotErrorCode
+from esfsm.errors import PilotErrorCode, WorkflowError
 from esfsm.model.settings import Settings
 
 from .worlds import BEGAN, TABLES, event_range, granted, produced
@@ -422,3 +422,12 @@ def test_the_next_alarm_is_that_of_the_request_or_of_the_archive_whichever_is_fi
     ranges.hear(f.RequestUnanswered(why="timeout", at=BEGAN), REQUEST)
     assert ranges.alarm(feeding=True) == BEGAN + 1
     assert ranges.alarm(feeding=False) == BEGAN + 60
+
+
+@pytest.mark.parametrize("answered", [None, Note(number=9, fact=f.ReportGivenUp(key="another")), REQUEST])
+def test_a_batch_is_let_go_of_only_where_that_was_decided(answered):
+    ranges, pack = packed("r1")
+    for said in (f.ArchiveRefused(lfn=pack.lfn, error_code=1, why="x"), f.ReportGivenUp(key=pack.lfn)):
+        with pytest.raises(WorkflowError, match=f"{said.name} cannot happen to batch {pack.lfn}"):
+            ranges.hear(said, answered)
+    assert pack.lfn in ranges.stageout.batches

@@ -1,6 +1,7 @@
 """Journals for tests: whose they are, what is written, and what is read."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -51,3 +52,9 @@ def honest(line: bytes) -> bytes:
     """A line with the checksum that its content has."""
     body = line.rpartition(b',"crc":')[0]
     return body + b',"crc":"%08x"}' % crc32(body)
+
+
+def sealed(told: Mapping[str, object] | bytes) -> bytes:
+    """A line that says anything at all, or an object, with the checksum that it has."""
+    body = told if isinstance(told, bytes) else json.dumps(told, separators=(",", ":")).encode()[:-1]
+    return honest(body + b',"crc":"') + b"\n"

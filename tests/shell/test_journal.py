@@ -50,10 +50,13 @@ st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False
 
 
 def facts(kind: type[Fact]) -> st.SearchStrategy[Fact]:
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     kinds = {field.name: st.from_type(hints[field.name]) for field in fields(kind) if field.name != "at"}
     if "settings" in kinds:
         kinds["settings"] = st.dictionaries(TEXT, JSON)
+    if "stamps" in kinds:  # one of each file, or none
+        kinds["paths"], two = st.tuples(TEXT, TEXT), st.tuples(*[st.from_type(int)] * 2)
+        kinds["stamps"] = st.just(()) | two
     return st.builds(kind, **kinds)
 
 

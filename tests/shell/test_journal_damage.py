@@ -29,13 +29,14 @@ def file_with(steps: list[Step]) -> tuple[FileInMemory, list[Entry], int]:
     """A journal that went through these steps, its entries, and how many of them were synced."""
     file = FileInMemory()
     journal, facts = gone_on(file)
-    synced = 0
+    synced = decided = 0
     for step in steps:
         if step == "sync":
             journal.sync()
             synced = len(facts)
         elif step == "decided":
-            journal.decided({entry.number: ("-> somewhere",) for entry in facts[-1:]})
+            journal.decided({entry.number: ("-> somewhere",) for entry in facts[decided:][-1:]})
+            decided = len(facts)
         else:
             assert isinstance(step, int)
             facts += journal.append([RangesWanted(n=len(facts) + i) for i in range(step)], 1.0)
