@@ -11,15 +11,13 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from esfsm import plugins
-from esfsm.core.engine import Engine
 from esfsm.errors import PilotErrorCode, TransferError, UnusableInput, WireError
 from esfsm.journal.file import JOURNAL
-from esfsm.journal.reader import read
 from esfsm.model.job import Job, JobKind
 from esfsm.model.report import Booked
 from esfsm.model.settings import Settings
 from esfsm.ports import Archiver, OpenCommunicator, Storage
-from esfsm.retelling import retell
+from esfsm.replayer import retold
 from esfsm.views.audit import Archive, Audit, Bookkeeper, Found, JournalBook, StorageBook, compare, summary
 
 __all__ = ["audit"]
@@ -59,10 +57,9 @@ def _journal(workdir: Path) -> _Told:
     path = workdir / JOURNAL
     if not path.exists():
         raise UnusableInput(f"work directory {workdir}: there is no {JOURNAL}, so no job was run here")
-    header, entries = read(path)
-    engine = Engine(plugins.workflow(header.workflow), plugins.held(), header.settings)
+    header, engine, entries = retold(path)
     keeper = Bookkeeper(engine)
-    for entry, decision in retell(engine, header, entries):
+    for entry, decision in entries:
         keeper.hear(entry.fact, decision.actions)
     book = keeper.book(plugins.held()["event-range"].ends)
     return _Told(Job.read(header.job, source=str(path)), header.run, engine.settings, book)

@@ -4,13 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from esfsm import plugins
-from esfsm.core.engine import Engine
 from esfsm.errors import UnusableInput
 from esfsm.given import change_settings
-from esfsm.journal.formats import Header
-from esfsm.journal.reader import read
-from esfsm.retelling import retell
+from esfsm.replayer import new_engine, retold
 from esfsm.simulation.recorded import Recorded
 from esfsm.views.risk import Risk
 
@@ -56,22 +52,18 @@ def what_if(journal: Path | str, settings: Mapping[str, object]) -> WhatIf:
 
     Raises `UnusableInput` for a setting that does not exist, its `UnusableJournal`, and `ReplayDiverged` as `replay`.
     """
-    header, entries = read(Path(journal))
-    engine, recorded, world = _engine(header), Risk(), Recorded()
+    header, engine, entries = retold(Path(journal))
+    recorded, world = Risk(), Recorded()
     if not engine.workflow.feeds:
         raise UnusableInput(f"journal {journal}: only an Event Service job can be run with other settings")
     other, _ = change_settings(header.settings, settings)
-    for entry, decision in retell(engine, header, entries):
+    for entry, decision in entries:
         recorded.hear(entry.fact, engine)
         world.hear(entry.fact, decision.actions)
     if not world.had_payload:
         raise UnusableInput(f"journal {journal}: no payload was started, so there is nothing to simulate")
     simulated, changed = Risk(), Risk()
-    world.run(_engine(header), header, header.settings, simulated.hear)
-    world.run(Engine(engine.workflow, plugins.held(), other), header, other, changed.hear)
+    world.run(new_engine(header, header.settings), header, header.settings, simulated.hear)
+    world.run(new_engine(header, other), header, other, changed.hear)
     said = ", ".join(f"{name}={value}" for name, value in settings.items())
     return WhatIf(said, recorded, simulated, changed)
-
-
-def _engine(header: Header) -> Engine:
-    return Engine(plugins.workflow(header.workflow), plugins.held(), header.settings)

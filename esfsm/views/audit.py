@@ -23,7 +23,6 @@ __all__ = [
     "JournalBook",
     "StorageBook",
     "compare",
-    "journal_book",
     "summary",
 ]
 
@@ -140,15 +139,6 @@ class Bookkeeper:
             archives.setdefault(copy.lfn, Archive(copy.lfn, {}, copy.size_bytes, copy.adler32, copy.url))
         ranges = {name: ledger[name] for name in self._granted if name in ledger}
         return JournalBook(self._engine.ended, ranges, ends, archives)
-
-
-def journal_book(engine: Engine, facts: Iterable[f.Fact], ends: Collection[str]) -> JournalBook:
-    """The book of facts that are told to a new engine. Raises `WorkflowError` for one that it cannot hear."""
-    keeper = Bookkeeper(engine)
-    engine.begin()
-    for fact in facts:
-        keeper.hear(fact, engine.decide(fact).actions)
-    return keeper.book(ends)
 
 
 def _members(action: PackOutputs, lost: Collection[str] = frozenset()) -> dict[str, str]:
