@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
     executor_type: str = "generic"
-    """Where an Event Service payload runs: generic (this node), raythena (Ray), or a plug-in's name."""
+    """Where an Event Service payload runs: generic (this node), or a plug-in's name."""
     communicator: str = "local"
     """Who hands out event ranges."""
     channel: str = "zmq"

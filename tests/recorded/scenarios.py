@@ -270,7 +270,7 @@ def checksum_wrong(place: Place) -> None:
 
 @_scenario
 def executor_unavailable(place: Place) -> None:
-    """Raythena is asked for, and Ray is not here"""
+    """an executor type is asked for that nobody has installed"""
     place.run(executor_type="raythena")
 
 

@@ -61,18 +61,12 @@ def test_an_environment_that_cannot_be_used(
     assert told.startswith("setting grace_s (environment): Input should be a valid number")
 
 
-@pytest.mark.parametrize(
-    ("setting", "why"),
-    [
-        ("executor_type=raythena", "the executor type 'raythena' needs more packages: pip install 'esfsm[ray]'"),
-        ("executor_type=slurm", "there is no executor type 'slurm'; known are: generic, raythena"),
-    ],
-)
-def test_an_adapter_that_is_not_here_fails_the_job_which_goes_on_with_another(
-    esfsm: Command, make_job: MakeJob, workdir: Path, setting: str, why: str
+def test_an_executor_that_is_not_here_fails_the_job_which_goes_on_with_another(
+    esfsm: Command, make_job: MakeJob, workdir: Path
 ) -> None:
     arguments = ["run", make_job(), "--workdir", workdir, "--events", 3, "--quiet"]
-    failed = esfsm(*arguments, "--set", setting)
+    failed = esfsm(*arguments, "--set", "executor_type=slurm")
+    why = "there is no executor type 'slurm'; known are: generic"
     assert (failed.exit_code, failed.sentence) == (FAILED, f"job 5001 failed: {why}")
     assert esfsm(*arguments).sentence == "job 5001 done; event ranges: 3 finished"
 

@@ -2,6 +2,5 @@
 
 KNOWN = {
     "generic": "generic:GenericExecutor",
-    "raythena": "raythena:RaythenaExecutor [ray]",
 }
 """Name -> module:attribute in this drawer, and the extra that it needs."""
