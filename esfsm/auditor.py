@@ -55,8 +55,11 @@ def audit(workdir: Path | str) -> Audit:
 
 def _journal(workdir: Path) -> _Told:
     path = workdir / JOURNAL
-    if not path.exists():
-        raise UnusableInput(f"work directory {workdir}: there is no {JOURNAL}, so no job was run here")
+    try:
+        if not path.exists():
+            raise UnusableInput(f"work directory {workdir}: there is no {JOURNAL}, so no job was run here")
+    except OSError as error:
+        raise UnusableInput(f"work directory {workdir}: {error.strerror}") from None
     header, engine, entries = retold(path)
     keeper = Bookkeeper(engine)
     for entry, decision in entries:

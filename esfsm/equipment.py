@@ -27,7 +27,10 @@ class OutputFile(NamedTuple):
 
 
 def mark_of(workdir: Path) -> str:
-    """By which the payloads of a work directory are known, wherever it is moved to; a copy of it has none of them."""
+    """By which the payloads of a work directory are known, wherever it is moved to; a copy of it has none of them.
+
+    Raises OSError.
+    """
     place = workdir.stat()
     return f"{place.st_dev:x}-{place.st_ino:x}"
 
@@ -43,8 +46,11 @@ class Equipment:
 
     @cached_property
     def mark(self) -> str:
-        """What the payloads of this work directory bear."""
-        return mark_of(self._workdir)
+        """What the payloads of this work directory bear. Raises `UnusableInput`."""
+        try:
+            return mark_of(self._workdir)
+        except OSError as error:
+            raise UnusableInput(f"work directory {self._workdir}: {error.strerror}") from None
 
     @property
     def books_jobs(self) -> bool:
@@ -78,6 +84,7 @@ class Equipment:
 
         `granted`: an event range that the job has, if it has any; a server that does not know it is another one.
         """
+        assert self.mark
         if granted is not None:
             plugins.find("executors", self._settings.executor_type)
             booked = self.communicator.booked()
@@ -104,7 +111,10 @@ class Equipment:
     def prepare_payload(self) -> Payload:
         """What is to be run, with the mark of this place. Raises `UnusableInput`."""
         prepare = plugins.find("payloads", self.job.kind.value).prepare
-        payload: Payload = prepare(self.job, self._workdir, self._settings)
+        try:
+            payload: Payload = prepare(self.job, self._workdir, self._settings)
+        except OSError as error:
+            raise UnusableInput(f"the payload cannot be prepared: {error.filename}: {error.strerror}") from None
         return payload._replace(mark=self.mark)
 
     def find(self, path: str) -> OutputFile:

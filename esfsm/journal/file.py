@@ -7,7 +7,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -107,6 +107,7 @@ class JournalFile:
         os.fdatasync(self._descriptor)
 
     def close(self) -> None:
-        """Unlock it and let go of it."""
-        os.close(self._descriptor)
-        os.close(self._directory)
+        """Unlock it and let go of it; what is on the disk stays there, whatever the disk says to this."""
+        for descriptor in (self._descriptor, self._directory):
+            with suppress(OSError):
+                os.close(descriptor)

@@ -37,9 +37,9 @@ def read_header(path: Path) -> Header:
 
 
 def _raw(path: Path) -> Generator[bytes]:
-    if path.exists() and not (path.is_file() or path.is_dir()):  # a fifo that nobody writes to, a device without an end
-        raise UnusableJournal(path, "it is no regular file")
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a fifo that nobody writes to, an endless device
+            raise UnusableJournal(path, "it is no regular file")
         with path.open("rb", buffering=BUFFER_BYTES) as file:
             yield from file
     except OSError as error:

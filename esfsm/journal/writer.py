@@ -1,7 +1,7 @@
 """A journal open for writing: one engine's, begun or taken up again."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -50,8 +50,9 @@ class Journal:
     @classmethod
     def open(cls, path: Path, header: Header | None = None) -> Self:
         """The journal at a path; raises also where the file cannot be opened, or is open elsewhere."""
-        if header is None and not path.is_file():
-            raise UnusableJournal(path, NOTHING_HERE)
+        with suppress(OSError):  # which will be met again when it is opened
+            if header is None and not path.is_file():
+                raise UnusableJournal(path, NOTHING_HERE)
         try:
             file = JournalFile.open(path)
         except BlockingIOError:

@@ -1,6 +1,5 @@
 """Payloads that are ended with their test, and what threads and jobs of a test need."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,14 +51,6 @@ def speak(runs: list[Run], tmp_path: Path) -> Speak:
         return spoken
 
     return speak
-
-
-@pytest.fixture
-def raised(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What threads have raised."""
-    told: list[str] = []
-    monkeypatch.setattr(threading, "excepthook", lambda raised: told.append(str(raised.exc_value)))
-    return told
 
 
 @pytest.fixture

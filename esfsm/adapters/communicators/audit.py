@@ -99,10 +99,8 @@ def _looking(path: Path, *, at_start: bool) -> Iterator[sqlite3.Connection]:
     """A connection that writes nothing, holds nobody up, and leaves all files as they are."""
     # Who may write and is the last to close copies the write-ahead log into the file, so the log that a killed job
     # left must be opened read-only. Where there is none, who may only read would leave an empty one behind.
-    mode = "ro" if path.with_name(f"{path.name}-wal").exists() else "rw"
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    with (
-        troubles(path, at_start=at_start),
-        closing(sqlite3.connect(uri, uri=True, timeout=PATIENCE_S, isolation_level=None)) as db,
-    ):
-        yield db
+    with troubles(path, at_start=at_start):
+        mode = "ro" if path.with_name(f"{path.name}-wal").exists() else "rw"
+        uri = f"{path.absolute().as_uri()}?mode={mode}"
+        with closing(sqlite3.connect(uri, uri=True, timeout=PATIENCE_S, isolation_level=None)) as db:
+            yield db

@@ -129,6 +129,8 @@ def troubles(path: Path, *, at_start: bool) -> Iterator[None]:
         passes = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in PASSING
         fault = UnusableInput if at_start and not passes else WireError
         raise fault(f"broker {path}: {error}") from error
+    except OSError as error:  # of a look at the file
+        raise WireError(f"broker {path}: {error.strerror}") from error
 
 
 class Database:

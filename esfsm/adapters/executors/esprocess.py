@@ -129,12 +129,12 @@ class ESProcess(Thread):
         try:
             try:
                 channel, process = self._begin()
-            except ChannelError as error:
-                verdict = (error.pilot_error_code, str(error))
             except OSError as error:
                 verdict = (PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, not_started(self._payload, error))
             else:
                 verdict = self._run(channel, process)
+        except ChannelError as error:
+            verdict = (error.pilot_error_code, str(error))
         finally:
             for opened in (self._channel, self._sent):
                 if opened is not None:

@@ -47,11 +47,12 @@ class GenericExecutor:
                 undo.callback(wire.close)
                 last = LastSent.open(payload.workdir)
                 undo.callback(last.close)
+                sent = sent_of(queue, last.read())
                 adopted = Adopted(identity, payload.mark)
             except (ChannelError, OSError):
                 return None
             undo.pop_all()
-        if sent := sent_of(queue, last.read()):
+        if sent:
             hooks.ranges_sent(sent)
         limits = {"adopt_patience_s": self._settings.adopt_patience_s, **self._limits}
         process = AdoptedESProcess(payload, wire, adopted, last, hooks=hooks, in_hand={*in_hand, *sent}, **limits)

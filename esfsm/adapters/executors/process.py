@@ -8,8 +8,8 @@ import select
 import signal
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -98,7 +98,7 @@ class Process(Watched):
 
     def __init__(self, payload: Payload, extra_environment: Mapping[str, str] | None = None) -> None:
         self._mark = payload.mark or uuid4().hex
-        with payload.stdout.open("ab") as stdout, payload.stderr.open("ab") as stderr:
+        with _stream(payload.stdout) as stdout, _stream(payload.stderr) as stderr:
             self._popen = subprocess.Popen(
                 list(payload.arguments),
                 cwd=payload.workdir,
@@ -108,7 +108,12 @@ class Process(Watched):
                 stderr=stderr,
                 start_new_session=True,
             )
-        super().__init__(ProcessIdentity(self._popen.pid, _started(self._popen.pid)))
+        try:
+            super().__init__(ProcessIdentity(self._popen.pid, _started(self._popen.pid)))
+        except OSError:  # a payload of which nobody knows must not live
+            os.killpg(self._popen.pid, signal.SIGKILL)
+            self._popen.wait()
+            raise
 
     def signal(self, number: signal.Signals) -> None:
         """To the whole group, the payload and its children; nothing when it has ended."""
@@ -168,6 +173,17 @@ class Adopted(Watched):
             os.close(self._descriptor)
             self._descriptor = None
             return -self._last_signal
+
+
+@contextmanager
+def _stream(path: Path) -> Iterator[int]:
+    """A file that a process appends to; it is the process's own once that has started."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        yield descriptor
+    finally:
+        with suppress(OSError):  # nothing was written here
+            os.close(descriptor)
 
 
 def _held(identity: ProcessIdentity, mark: str) -> int:

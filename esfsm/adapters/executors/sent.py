@@ -6,8 +6,11 @@ engine would hand out again. As ranges are sent in the order in which they were 
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
+
+from esfsm.errors import ChannelError
 
 __all__ = ["LastSent", "sent_of"]
 
@@ -17,34 +20,42 @@ LIMIT_BYTES = 256
 
 
 class LastSent:
-    """The file of one payload, in its work directory. It is written before the range is sent. Raises OSError."""
+    """The file of one payload, in its work directory. It is written before the range is sent."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     @classmethod
     def begin(cls, directory: Path) -> Self:
-        """For a payload that was sent nothing yet; its room on the disk is taken now."""
+        """For a payload that was sent nothing yet; its room on the disk is taken. Raises `ChannelError`, OSError."""
         sent = cls(os.open(directory / NAME, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644))
-        sent.write("")
+        try:
+            sent.write("")
+        except ChannelError:
+            sent.close()
+            raise
         return sent
 
     @classmethod
     def open(cls, directory: Path) -> Self:
-        """For a payload that outlived its engine."""
+        """For a payload that outlived its engine. Raises OSError."""
         return cls(os.open(directory / NAME, os.O_RDWR | os.O_CLOEXEC))
 
     def write(self, event_range_id: str) -> None:
-        """In one write to one page: who reads it finds the new one, or the one before."""
-        os.pwrite(self._descriptor, event_range_id.encode().ljust(LIMIT_BYTES), 0)
+        """In one write to one page: who reads it finds the new one, or the one before. Raises `ChannelError`."""
+        try:
+            os.pwrite(self._descriptor, event_range_id.encode().ljust(LIMIT_BYTES), 0)
+        except OSError as error:
+            raise ChannelError(f"what is sent to the payload cannot be noted in {NAME}: {error.strerror}") from None
 
     def read(self) -> str:
-        """Empty as long as nothing was sent."""
+        """Empty as long as nothing was sent. Raises OSError."""
         return os.pread(self._descriptor, LIMIT_BYTES, 0).decode(errors="replace").strip()
 
     def close(self) -> None:
         """Let go of the file; it stays."""
-        os.close(self._descriptor)
+        with suppress(OSError):
+            os.close(self._descriptor)
 
 
 def sent_of(queue: Sequence[str], last: str) -> Sequence[str]:
