@@ -15,10 +15,10 @@ from esfsm.model.settings import Settings
 from esfsm.ports import Communicator, Executor, Payload
 from esfsm.transfers import Transfers
 
-__all__ = ["Equipment", "OutputFile", "mark_of"]
+__all__ = ["Equipment", "SeenFile", "mark_of"]
 
 
-class OutputFile(NamedTuple):
+class SeenFile(NamedTuple):
     """A file that is there: its name as the journal has it, size in bytes, when it was changed last (ns since 1970)."""
 
     name: str
@@ -117,12 +117,12 @@ class Equipment:
             raise UnusableInput(f"the payload cannot be prepared: {error.filename}: {error.strerror}") from None
         return payload._replace(mark=self.mark)
 
-    def find(self, path: str) -> OutputFile:
+    def find(self, path: str) -> SeenFile:
         """A file that the payload names. Raises OSError or ValueError where there is none."""
         file = self._workdir / path
         seen = file.stat()
         name = file.relative_to(self._workdir) if file.is_relative_to(self._workdir) else file
-        return OutputFile(str(name), seen.st_size, seen.st_mtime_ns)
+        return SeenFile(str(name), seen.st_size, seen.st_mtime_ns)
 
     def close(self) -> None:
         """Let go of connections."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from esfsm.core import facts as f
-from esfsm.equipment import OutputFile
+from esfsm.equipment import SeenFile
 from esfsm.errors import PilotErrorCode
 from esfsm.ports import ProcessIdentity
 
@@ -13,7 +13,7 @@ __all__ = ["FactHooks"]
 class FactHooks:
     """The hooks of one payload; `put` takes a fact, `find` looks for a file that the payload names."""
 
-    def __init__(self, number: int, put: Callable[[f.Fact], None], find: Callable[[str], OutputFile]) -> None:
+    def __init__(self, number: int, put: Callable[[f.Fact], None], find: Callable[[str], SeenFile]) -> None:
         self._number, self._put, self._find = number, put, find
 
     def payload_started(self, identity: ProcessIdentity, channel: str = "") -> None:

@@ -18,7 +18,7 @@ from esfsm.errors import EsfsmError, PilotErrorCode, UnusableInput, WireError
 from esfsm.hooks import FactHooks
 from esfsm.inbox import Inbox
 from esfsm.model.report import STOP_COMMANDS, JobReport
-from esfsm.ports import ProcessIdentity, Running
+from esfsm.ports import Orphan, ProcessIdentity, Running
 
 __all__ = ["Performer", "Pool", "Pools"]
 
@@ -99,11 +99,11 @@ class Performer:
 
     def adopt(self, started: f.PayloadStarted, ledger: Ledger) -> bool:
         """Take over a payload that outlived its engine, with the ranges that it has; False if that cannot be."""
-        identity, hooks = ProcessIdentity(started.pid, started.started), self._hooks(started.answers)
-        ranges = {"in_hand": ledger.waiting("running"), "queue": ledger.queue()}
+        identity = ProcessIdentity(started.pid, started.started)
+        orphan = Orphan(identity, started.channel, ledger.waiting("running"), ledger.queue())
         try:
             payload = self._tools.prepare_payload()
-            running = self._tools.executor.adopt(identity, started.channel, payload, hooks, **ranges)
+            running = self._tools.executor.adopt(orphan, payload, self._hooks(started.answers))
         except UnusableInput:
             return False
         if running is None:

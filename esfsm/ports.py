@@ -22,6 +22,7 @@ __all__ = [
     "Message",
     "OpenChannel",
     "OpenCommunicator",
+    "Orphan",
     "Payload",
     "ProcessIdentity",
     "Running",
@@ -159,6 +160,17 @@ class ProcessIdentity(NamedTuple):
     """Clock ticks from boot to its start (field 22 of /proc/PID/stat)."""
 
 
+class Orphan(NamedTuple):
+    """A payload that outlived its engine, as far as the journal knows."""
+
+    identity: ProcessIdentity
+    channel: str
+    in_hand: Collection[str] = ()
+    """The event ranges that it was sent and has said nothing about."""
+    queue: Sequence[str] = ()
+    """Those that follow; it may have been sent the first of them, too."""
+
+
 class Payload(NamedTuple):
     """What is to be run: an argument list (never a shell line), where, with what in its environment."""
 
@@ -230,22 +242,12 @@ class Executor(Protocol):
         """Start it and return at once; all else is told through the hooks, `payload_ended` last and always."""
         ...
 
-    def adopt(
-        self,
-        identity: ProcessIdentity,
-        channel: str,
-        payload: Payload,
-        hooks: Hooks,
-        *,
-        in_hand: Collection[str],
-        queue: Sequence[str],
-    ) -> Running | None:
+    def adopt(self, orphan: Orphan, payload: Payload, hooks: Hooks) -> Running | None:
         """Go on with an Event Service payload whose engine has died, at the same channel; None if that cannot be.
 
         That is: it does not live any more, it bears another mark than `payload`, or the channel is another's by now.
-        `in_hand`: the event ranges that it was sent and has said nothing about; `queue`: those that follow, of which it
-        may have the first ones, too. The hooks tell these first (`ranges_sent`), and all else but its start. One that
-        says nothing for `Settings.adopt_patience_s` is ended.
+        The hooks tell first which ranges of its queue it has (`ranges_sent`), and then all but its start. One that says
+        nothing for `Settings.adopt_patience_s` is ended.
         """
         ...
 

@@ -76,6 +76,8 @@ class Engine:
         self._flush = False
         self._reports = 0
         self._report_again: float | None = None
+        self.unreported = False
+        """Whether nobody answered the final word about the job, however often it was said."""
 
     @property
     def state(self) -> str:
@@ -95,8 +97,12 @@ class Engine:
 
     @property
     def resumable(self) -> bool:
-        """Whether an ended job can be taken up again."""
-        return self.state in self.workflow.ends and (self.state, f.JobResumed.name) in self._heard
+        """Whether an ended job can be taken up again: its end can be left, or its final word is to be said again."""
+        return self.state in self.workflow.ends and (self._leaves_its_end or self.unreported)
+
+    @property
+    def _leaves_its_end(self) -> bool:
+        return (self.state, f.JobResumed.name) in self._heard
 
     @property
     def adoptable(self) -> f.PayloadStarted | None:
@@ -180,18 +186,21 @@ class Engine:
         """The final word is said again after a pause while nobody answers, a bounded number of times."""
         self._reports = 0 if isinstance(fact, f.JobReported) else self._reports + 1
         again = 0 < self._reports < self.settings.report_attempts
+        self.unreported = self._reports > 0 and not again
         self._report_again = fact.at + pause_s(self.settings.retry_pause_s, self._reports) if again else None
 
     def _resume(self, settings: Settings) -> None:
         """What a state asked for that the job has left will not be answered any more: nobody is alive to do so."""
-        if self.resumable:  # an end is left; a state on the way to one keeps why it goes there
+        at_end = self.state in self.workflow.ends and self._leaves_its_end
+        if at_end:  # it is left; a state on the way to one keeps why it goes there
             self.trouble, self.ranges.trouble = NO_TROUBLE, None
-        elif self._report_again is not None:
-            self._report_again = 0.0
+        elif self._report_again is not None or self.unreported:
+            self._reports, self._report_again = 0, 0.0
+        self.unreported = False
         self.settings = settings
         self.ranges.use(settings)
         for number, action in tuple(self._outstanding.items()):
-            left = action.for_state and (number != self._doing or self.resumable)
+            left = action.for_state and (number != self._doing or at_end)
             judged = isinstance(action, Note) and isinstance(action.fact, f.StageOutFailed)  # it is tried once more
             if left or judged or isinstance(action, SetAlarm):  # the clock of another engine is not ours
                 del self._outstanding[number]

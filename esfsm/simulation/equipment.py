@@ -7,7 +7,7 @@ from random import Random
 
 from esfsm.core import actions as a
 from esfsm.core import facts as f
-from esfsm.equipment import Equipment, OutputFile
+from esfsm.equipment import Equipment, SeenFile
 from esfsm.errors import PilotErrorCode, WireError
 from esfsm.model.job import Job
 from esfsm.model.report import Answer, Booked, Grant, JobReport, Report
@@ -238,11 +238,11 @@ class SimEquipment(Equipment):
         """What is to be run."""
         return Payload((), PLACE, {}, Path(), Path(), self._cores, self.mark)
 
-    def find(self, path: str) -> OutputFile:
+    def find(self, path: str) -> SeenFile:
         """A file that the payload names. Raises OSError."""
         if path not in self._disk.files:
             raise FileNotFoundError(f"there is no file {path}")
-        return OutputFile(path, self._disk.files[path].size_bytes, self._disk.stamps[path])
+        return SeenFile(path, self._disk.files[path].size_bytes, self._disk.stamps[path])
 
 
 def _store_failed(why: str) -> f.StoreFailed:

@@ -1,14 +1,14 @@
 """A simulated executor: serves payloads as ESProcess does, without threads."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from esfsm.adapters.executors.process import meaning
 from esfsm.adapters.executors.sent import sent_of
 from esfsm.errors import PilotErrorCode, UnreadableMessage
 from esfsm.model.event_range import EventRange
 from esfsm.model.settings import Settings
-from esfsm.ports import Hooks, Message, Payload, ProcessIdentity
+from esfsm.ports import Hooks, Message, Orphan, Payload
 from esfsm.simulation.agenda import Agenda, Life
 from esfsm.simulation.payload import Ear, SimPayload
 from esfsm.wire import athenamp
@@ -44,25 +44,16 @@ class SimExecutor:
         serving.expect(self._settings.looping_limit_s)
         return serving
 
-    def adopt(
-        self,
-        identity: ProcessIdentity,
-        channel: str,
-        payload: Payload,
-        hooks: Hooks,
-        *,
-        in_hand: Collection[str],
-        queue: Sequence[str],
-    ) -> "_Serving | None":
+    def adopt(self, orphan: Orphan, payload: Payload, hooks: Hooks) -> "_Serving | None":
         """Go on with a payload that lives."""
         for process in self._alive():
-            if process.identity == identity and process.exit_code is None:
+            if process.identity == orphan.identity and process.exit_code is None:
                 serving = _Serving(
                     self._agenda, self._life, self._settings, process, hooks, payload.cores, adopted=True
                 )
-                if sent := sent_of(queue, process.last_sent):
+                if sent := sent_of(orphan.queue, process.last_sent):
                     hooks.ranges_sent(sent)
-                serving.in_hand.update(in_hand, sent)
+                serving.in_hand.update(orphan.in_hand, sent)
                 process.adopted(serving)
                 serving.expect(self._settings.adopt_patience_s)
                 return serving

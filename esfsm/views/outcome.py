@@ -22,6 +22,8 @@ def outcome(panda_id: int, engine: Engine, journal: Path) -> Outcome:
         sentence += "; event ranges: " + ", ".join(f"{n} {state}" for state, n in counts.items())
     if engine.ranges.strange:
         sentence += f"; {engine.ranges.strange} results were for ranges that the payload did not have"
+    if engine.unreported:
+        sentence += "; the server did not answer the final report: run the same command again to repeat it"
     return Outcome(
         panda_id=panda_id,
         state=engine.state,

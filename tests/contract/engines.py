@@ -11,7 +11,7 @@ from esfsm.adapters.channels.zmq import ZmqChannel
 from esfsm.adapters.executors.generic import GenericExecutor
 from esfsm.model.event_range import EventRange
 from esfsm.model.settings import Settings
-from esfsm.ports import Payload, ProcessIdentity
+from esfsm.ports import Orphan, Payload, ProcessIdentity
 
 
 class Hooks:
@@ -47,7 +47,7 @@ def adopt(identity: list[int], channel: str, workdir: str, mark: str) -> None:
         GenericExecutor(Settings(), ZmqChannel),
     )
     process = ProcessIdentity(*identity)
-    os._exit(0 if executor.adopt(process, channel, payload, Hooks(), in_hand=(), queue=()) else 1)
+    os._exit(0 if executor.adopt(Orphan(process, channel), payload, Hooks()) else 1)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from esfsm.adapters.executors.generic import GenericExecutor
 from esfsm.errors import PilotErrorCode
 from esfsm.model.event_range import EventRange
 from esfsm.model.settings import Settings
-from esfsm.ports import Executor, Payload, ProcessIdentity, Running
+from esfsm.ports import Executor, Orphan, Payload, ProcessIdentity, Running
 
 TESTS = Path(__file__).parents[1]
 SURVIVORS, ENGINES = (Path(__file__).with_name(f"{name}.py") for name in ("survivors", "engines"))
@@ -35,7 +35,7 @@ def generic(settings: Settings) -> Executor:
     return GenericExecutor(settings, ZmqChannel)
 
 
-class Orphan(NamedTuple):
+class Survivor(NamedTuple):
     """A payload whose engine was killed."""
 
     payload: Payload
@@ -47,6 +47,10 @@ class Orphan(NamedTuple):
     """What it was sent, by the journal of the engine that was killed, and has said nothing about."""
     queue: tuple[str, ...] = ()
     """What follows, and of which it may have the first ones."""
+
+    @property
+    def orphan(self) -> Orphan:
+        return Orphan(self.identity, self.channel, self.in_hand, self.queue)
 
     def go_on(self) -> None:
         if self.go:
@@ -60,7 +64,7 @@ class Orphan(NamedTuple):
 class Adoption(NamedTuple):
     """A payload that was adopted, and what is told about it."""
 
-    orphan: Orphan
+    survivor: Survivor
     heard: Heard
     running: Running
 
@@ -69,14 +73,14 @@ class Adoption(NamedTuple):
 
     def go_on(self) -> None:
         """Let it finish its first range."""
-        self.orphan.go_on()
+        self.survivor.go_on()
 
     def end(self) -> list[Told]:
         """What is told until the end, and the end."""
         return self.heard.until("payload_ended", "payload_gone")
 
 
-Outlive = Callable[..., Orphan]
+Outlive = Callable[..., Survivor]
 Adopt = Callable[..., Adoption]
 
 
@@ -97,11 +101,11 @@ def outlive(open_executor: Callable[[Settings], Executor], tmp_path: Path) -> It
 
     That is when it has heard `until`, or else when the payload is in its first range.
     """
-    orphans: list[Orphan] = []
+    survivors: list[Survivor] = []
     mark = uuid4().hex
     pipe(tmp_path, "go")
 
-    def outlive(*arguments: object, until: str | None = None, ranges: int = 1) -> Orphan:
+    def outlive(*arguments: object, until: str | None = None, ranges: int = 1) -> Survivor:
         command = [sys.executable, str(SURVIVORS), *map(str, arguments)]
         environment = {"PYTHONPATH": PYTHONPATH}
         given = [event_range(number) for number in range(1, ranges + 1)]
@@ -112,14 +116,14 @@ def outlive(open_executor: Callable[[Settings], Executor], tmp_path: Path) -> It
             go = None if until else (tmp_path / "go").open("w")
             dying.kill()
         payload = Payload(command, tmp_path, environment, tmp_path / "out.txt", tmp_path / "err.txt", mark=mark)
-        orphans.append(Orphan(payload, ProcessIdentity(*identity), channel, go))
-        return orphans[-1]
+        survivors.append(Survivor(payload, ProcessIdentity(*identity), channel, go))
+        return survivors[-1]
 
     yield outlive
     open_executor(Settings()).end_orphan(mark)
-    for orphan in orphans:
-        orphan.socket_file.unlink(missing_ok=True)
-        orphan.go_on()
+    for survivor in survivors:
+        survivor.socket_file.unlink(missing_ok=True)
+        survivor.go_on()
 
 
 @pytest.fixture
@@ -128,13 +132,11 @@ def adopt(open_executor: Callable[[Settings], Executor]) -> Iterator[Adopt]:
     adoptions: list[Adoption] = []
     before = descriptors()
 
-    def adopt(orphan: Orphan, **settings: float) -> Adoption:
+    def adopt(survivor: Survivor, **settings: float) -> Adoption:
         heard = Heard()
-        running = open_executor(Settings(**settings)).adopt(
-            orphan.identity, orphan.channel, orphan.payload, heard, in_hand=orphan.in_hand, queue=orphan.queue
-        )
+        running = open_executor(Settings(**settings)).adopt(survivor.orphan, survivor.payload, heard)
         assert running is not None
-        adoptions.append(Adoption(orphan, heard, running))
+        adoptions.append(Adoption(survivor, heard, running))
         return adoptions[-1]
 
     with no_thread_left():
@@ -144,8 +146,8 @@ def adopt(open_executor: Callable[[Settings], Executor]) -> Iterator[Adopt]:
             assert adoption.running.wait(PATIENCE_S)
             adoption.go_on()
             assert adoption.heard.is_silent(), "something follows the end"
-            assert ends(adoption.orphan.identity.pid)
-            assert not adoption.orphan.socket_file.exists()
+            assert ends(adoption.survivor.identity.pid)
+            assert not adoption.survivor.socket_file.exists()
     assert descriptors() == before
 
 
@@ -220,19 +222,19 @@ def test_what_a_payload_was_sent_and_nobody_wrote_down_is_told_first_and_not_han
 def test_without_the_word_of_its_executor_a_payload_is_not_adopted(
     open_executor: Callable[[Settings], Executor], outlive: Outlive
 ) -> None:
-    orphan, executor = outlive("simulate", "go"), open_executor(Settings())
-    (orphan.payload.workdir / "EventService_EventRanges.sent").unlink()
+    survivor, executor = outlive("simulate", "go"), open_executor(Settings())
+    (survivor.payload.workdir / "EventService_EventRanges.sent").unlink()
     before = descriptors()
-    assert not adopted(executor, orphan)
+    assert not adopted(executor, survivor)
     assert descriptors() == before
 
 
 def test_what_a_payload_said_while_nobody_listened_is_heard(outlive: Outlive, adopt: Adopt, tmp_path: Path) -> None:
     said = pipe(tmp_path, "said")
-    orphan = outlive("speak_unheard")
-    orphan.go_on()
+    survivor = outlive("speak_unheard")
+    survivor.go_on()
     assert said.read_text() == ids(1)[0]
-    adoption = adopt(orphan)
+    adoption = adopt(survivor)
     adoption.stock(2, last=True)
     told = adoption.end()
     assert finished(told) == ids(1, 2)
@@ -251,11 +253,11 @@ def test_a_payload_made_with_our_library_asks_again_for_what_it_was_not_given(
 
 
 def test_a_payload_may_outlive_a_second_engine(outlive: Outlive, adopt: Adopt) -> None:
-    orphan = outlive("simulate", "go")
-    workdir = str(orphan.payload.workdir)
-    with engine("adopt", orphan.identity, orphan.channel, workdir, orphan.payload.mark) as second:
+    survivor = outlive("simulate", "go")
+    workdir = str(survivor.payload.workdir)
+    with engine("adopt", survivor.identity, survivor.channel, workdir, survivor.payload.mark) as second:
         assert second.wait(PATIENCE_S) == 0
-    adoption = adopt(orphan)
+    adoption = adopt(survivor)
     adoption.stock(2, last=True)
     adoption.go_on()
     told = adoption.end()
@@ -313,7 +315,7 @@ def test_children_do_not_outlive_a_payload_that_was_adopted(
     if stopped:
         adoption.running.stop(0.0)
     else:
-        os.kill(adoption.orphan.identity.pid, signal.SIGKILL)
+        os.kill(adoption.survivor.identity.pid, signal.SIGKILL)
     adoption.end()
     assert all(ends(int(pid)) for pid in (tmp_path / "pids").read_text().split())
 
@@ -352,65 +354,63 @@ def test_what_takes_longer_than_the_grace_of_a_stop_is_ended(
 # --- what is not adopted ------------------------------------------------------------------------------------------
 
 
-def later(orphan: Orphan) -> Orphan:
-    pid, started = orphan.identity
-    return orphan._replace(identity=ProcessIdentity(pid, started + 1))
+def later(survivor: Survivor) -> Survivor:
+    pid, started = survivor.identity
+    return survivor._replace(identity=ProcessIdentity(pid, started + 1))
 
 
-def of_another_run(orphan: Orphan) -> Orphan:
-    return orphan._replace(payload=orphan.payload._replace(mark="another run"))
+def of_another_run(survivor: Survivor) -> Survivor:
+    return survivor._replace(payload=survivor.payload._replace(mark="another run"))
 
 
-def another_process(orphan: Orphan) -> Orphan:
-    return orphan._replace(identity=ProcessIdentity(os.getppid(), orphan.identity.started))
+def another_process(survivor: Survivor) -> Survivor:
+    return survivor._replace(identity=ProcessIdentity(os.getppid(), survivor.identity.started))
 
 
-def without_a_channel(orphan: Orphan) -> Orphan:
-    return orphan._replace(channel="")
+def without_a_channel(survivor: Survivor) -> Survivor:
+    return survivor._replace(channel="")
 
 
 @pytest.mark.parametrize("mistaken", [later, of_another_run, another_process, without_a_channel])
 def test_what_is_not_the_payload_is_neither_adopted_nor_touched(
     open_executor: Callable[[Settings], Executor],
     outlive: Outlive,
-    mistaken: Callable[[Orphan], Orphan],
+    mistaken: Callable[[Survivor], Survivor],
 ) -> None:
-    orphan = outlive("simulate", "go")
+    survivor = outlive("simulate", "go")
     executor, before = open_executor(Settings()), descriptors()
-    assert not adopted(executor, mistaken(orphan))
+    assert not adopted(executor, mistaken(survivor))
     assert descriptors() == before
-    assert executor.end_orphan(orphan.payload.mark), "it lives on"
+    assert executor.end_orphan(survivor.payload.mark), "it lives on"
 
 
 def test_a_payload_that_has_ended_is_not_adopted_and_its_socket_file_is_removed(
     open_executor: Callable[[Settings], Executor], outlive: Outlive
 ) -> None:
-    orphan = outlive("simulate", "go")
+    survivor = outlive("simulate", "go")
     executor, before = open_executor(Settings()), descriptors()
-    executor.end_orphan(orphan.payload.mark)
-    assert orphan.socket_file.is_socket()
-    assert not adopted(executor, orphan)
-    assert not orphan.socket_file.exists()
+    executor.end_orphan(survivor.payload.mark)
+    assert survivor.socket_file.is_socket()
+    assert not adopted(executor, survivor)
+    assert not survivor.socket_file.exists()
     assert descriptors() == before
 
 
 def test_a_payload_whose_channel_is_in_use_is_not_adopted(
     open_executor: Callable[[Settings], Executor], outlive: Outlive
 ) -> None:
-    orphan, executor = outlive("simulate", "go"), open_executor(Settings())
-    executor.end_orphan(orphan.payload.mark)  # alive it would connect to this channel, at any time
+    survivor, executor = outlive("simulate", "go"), open_executor(Settings())
+    executor.end_orphan(survivor.payload.mark)  # alive it would connect to this channel, at any time
     before = descriptors()
-    with closing(ZmqChannel(orphan.channel)):
-        assert not adopted(executor, orphan)
-        assert orphan.socket_file.is_socket()
+    with closing(ZmqChannel(survivor.channel)):
+        assert not adopted(executor, survivor)
+        assert survivor.socket_file.is_socket()
     assert descriptors() == before
 
 
-def adopted(executor: Executor, orphan: Orphan) -> bool:
+def adopted(executor: Executor, survivor: Survivor) -> bool:
     """Whether it is adopted; if not, nothing is told."""
     heard = Heard()
-    running = executor.adopt(
-        orphan.identity, orphan.channel, orphan.payload, heard, in_hand=orphan.in_hand, queue=orphan.queue
-    )
+    running = executor.adopt(survivor.orphan, survivor.payload, heard)
     assert running or heard.is_silent()
     return running is not None

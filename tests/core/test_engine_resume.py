@@ -241,3 +241,19 @@ def test_a_job_that_is_done_and_not_reported_is_reported_at_once_by_the_engine_t
     assert (resumed.state, resumed.waits_for()) == ("done", ["report_job"])
     resumed.answer("report_job", f.JobReported())
     assert resumed.engine.ended
+
+
+def test_a_job_that_is_done_and_was_never_heard_of_can_be_taken_up_to_say_so():
+    job = Teller("generic", report_attempts=2, retry_pause_s=1000)
+    job.goes_well("classify_job", "select_executor", "stage_in", "run_payload", "stage_out")
+    job.answer("report_job", f.JobUnreported(why="timeout"))
+    job.ring()
+    job.answer("report_job", f.JobUnreported(why="timeout"))
+    assert (job.engine.ended, job.engine.unreported, job.engine.resumable) == (True, True, True)
+    resumed = job.resumed()
+    assert (resumed.state, resumed.engine.unreported, resumed.waits_for()) == ("done", False, ["report_job"])
+    resumed.answer("report_job", f.JobUnreported(why="timeout"))
+    assert resumed.engine.ended is False, "it is tried as often as before"
+    resumed.ring()
+    resumed.answer("report_job", f.JobReported())
+    assert (resumed.engine.ended, resumed.engine.resumable) == (True, False)

@@ -4,7 +4,7 @@ What is left of the journal has happened. What answers, behind the cut, an actio
 happened as well, and nobody was there to hear it. The payload may have outlived its engine.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -16,10 +16,10 @@ from crash.recorded_job import Cut, RecordedJob
 from esfsm.core import actions as a
 from esfsm.core import facts as f
 from esfsm.core.engine import Engine
-from esfsm.equipment import Equipment, OutputFile
+from esfsm.equipment import Equipment, SeenFile
 from esfsm.errors import PilotErrorCode
 from esfsm.model.event_range import EventRange
-from esfsm.ports import Hooks, Payload, ProcessIdentity
+from esfsm.ports import Hooks, Orphan, Payload, ProcessIdentity
 
 __all__ = ["Archive", "Tools", "World"]
 
@@ -180,21 +180,12 @@ class World:
             running.end()
         return running
 
-    def adopt(
-        self,
-        identity: ProcessIdentity,
-        channel: str,
-        payload: Payload,
-        hooks: Hooks,
-        *,
-        in_hand: Collection[str],
-        queue: Sequence[str],
-    ) -> "Running | None":
+    def adopt(self, orphan: Orphan, payload: Payload, hooks: Hooks) -> "Running | None":
         if not self.outlived:
             return None
         self.outlived, self.has_run = False, True
         hooks.ranges_wanted(WANTED)
-        return Running(self, hooks, tuple(dict.fromkeys([*in_hand, *self.sent])))
+        return Running(self, hooks, tuple(dict.fromkeys([*orphan.in_hand, *self.sent])))
 
     def end_orphan(self, mark: str) -> bool:
         was_alive, self.outlived = self.outlived, False
@@ -260,5 +251,5 @@ class Tools(Equipment):
     def prepare_payload(self) -> Payload:
         return Payload((), PLACE, {}, PLACE, PLACE, mark=self.mark)
 
-    def find(self, path: str) -> OutputFile:
-        return OutputFile(path, 1000, self._world.files[path].stamp)
+    def find(self, path: str) -> SeenFile:
+        return SeenFile(path, 1000, self._world.files[path].stamp)

@@ -4,7 +4,7 @@ import os
 import sys
 import tarfile
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,7 +16,7 @@ from esfsm.adapters.communicators.database import Database
 from esfsm.durable import adler32_of
 from esfsm.model.event_range import EventRange
 from esfsm.model.settings import Settings
-from esfsm.ports import Hooks, OpenChannel, Payload, ProcessIdentity
+from esfsm.ports import Hooks, OpenChannel, Orphan, Payload, ProcessIdentity
 
 TASK_ID, PANDA_ID = 41000456, 7000000123
 OUTPUT = "HITS.pool.root.1"
@@ -150,16 +150,7 @@ class QuickExecutor:
     def start(self, payload: Payload, hooks: Hooks, *, event_service: bool) -> "QuickPayload":
         return QuickPayload(payload, hooks)
 
-    def adopt(
-        self,
-        identity: ProcessIdentity,
-        channel: str,
-        payload: Payload,
-        hooks: Hooks,
-        *,
-        in_hand: Collection[str],
-        queue: Sequence[str],
-    ) -> None:
+    def adopt(self, orphan: Orphan, payload: Payload, hooks: Hooks) -> None:
         """It ends with its engine."""
 
     def end_orphan(self, mark: str) -> bool:

@@ -1,6 +1,6 @@
 """Each action is done by one adapter and answered by one fact; nothing that goes wrong is lost on the way."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,7 +22,7 @@ from esfsm.model.job import Job
 from esfsm.model.report import Answer, Grant, JobReport, Report
 from esfsm.model.settings import Settings
 from esfsm.perform import Performer, Pools
-from esfsm.ports import Communicator, Executor, Hooks, Payload, ProcessIdentity
+from esfsm.ports import Communicator, Executor, Hooks, Orphan, Payload, ProcessIdentity
 
 RANGE = EventRange.model_validate({"eventRangeID": "1-2-3-4-5", "startEvent": 1, "lastEvent": 2})
 REPORT = Report(("1-2-3-4-5",), error_code=1220, error_diag="it failed")
@@ -128,17 +128,8 @@ class Adopter:
         hooks.payload_ended(0, 0, "")
         return self.payload
 
-    def adopt(
-        self,
-        identity: ProcessIdentity,
-        channel: str,
-        payload: Payload,
-        hooks: Hooks,
-        *,
-        in_hand: Collection[str],
-        queue: Sequence[str],
-    ) -> Told:
-        self.asked.append((identity, channel, payload, tuple(in_hand), tuple(queue)))
+    def adopt(self, orphan: Orphan, payload: Payload, hooks: Hooks) -> Told:
+        self.asked.append((orphan, payload))
         self.hooks = hooks
         return self.payload
 
@@ -323,10 +314,9 @@ def test_a_payload_is_adopted_by_its_identity_its_channel_and_the_mark_of_the_pl
     adopting: tuple[House, Adopter], tmp_path: Path
 ) -> None:
     _, adopter = adopting
-    ((identity, channel, payload, in_hand, queue),) = adopter.asked
-    assert (identity, channel) == (ProcessIdentity(17, 42), "EventService_x")
+    ((orphan, payload),) = adopter.asked
+    assert orphan == Orphan(ProcessIdentity(17, 42), "EventService_x", in_hand=("r1",), queue=("r2", "r3"))
     assert payload.mark == mark_of(tmp_path)
-    assert (in_hand, queue) == (("r1",), ("r2", "r3"))
 
 
 def test_a_payload_that_was_adopted_is_not_begun_again(adopting: tuple[House, Adopter]) -> None:

@@ -70,6 +70,17 @@ def test_an_outcome_is_one_sentence_and_an_exit_code(job, sentence, exit_code, p
     assert (told.sentence, told.exit_code, told.pilot_error_code) == (sentence, exit_code, pilot_error_code)
 
 
+def test_an_outcome_says_when_the_server_never_heard_of_it():
+    job = Teller("generic", report_attempts=1)
+    job.goes_well("classify_job", "select_executor", "stage_in", "run_payload", "stage_out")
+    job.answer("report_job", f.JobUnreported(why="timeout"))
+    told = outcome_of(job)
+    assert told.sentence == (
+        "done; the server did not answer the final report: run the same command again to repeat it"
+    )
+    assert told.exit_code == 0
+
+
 def test_an_outcome_counts_results_that_were_nobodys():
     job = Teller().produced("r1")
     job.says(f.OutputProduced(event_range_id="r9", paths=("HITS",)))

@@ -1,6 +1,6 @@
 """Executor type generic: the payload runs on this node, as a process of our own."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import Any
@@ -12,7 +12,7 @@ from esfsm.adapters.executors.sent import LastSent, sent_of
 from esfsm.errors import ChannelError, PilotErrorCode
 from esfsm.model.event_range import EventRange
 from esfsm.model.settings import Settings
-from esfsm.ports import Hooks, OpenChannel, Payload, ProcessIdentity, Running
+from esfsm.ports import Hooks, OpenChannel, Orphan, Payload, Running
 
 __all__ = ["GenericExecutor"]
 
@@ -30,32 +30,26 @@ class GenericExecutor:
         process = ESProcess(payload, open_channel=self._open_channel, hooks=hooks, **self._limits)
         return _RunningEventService(process, hooks)
 
-    def adopt(
-        self,
-        identity: ProcessIdentity,
-        channel: str,
-        payload: Payload,
-        hooks: Hooks,
-        *,
-        in_hand: Collection[str],
-        queue: Sequence[str],
-    ) -> Running | None:
+    def adopt(self, orphan: Orphan, payload: Payload, hooks: Hooks) -> Running | None:
         """Go on with a payload whose engine has died; None if that cannot be, and then its channel is cleared away."""
         with ExitStack() as undo:
             try:
-                wire = self._open_channel(channel)
+                wire = self._open_channel(orphan.channel)
                 undo.callback(wire.close)
                 last = LastSent.open(payload.workdir)
                 undo.callback(last.close)
-                sent = sent_of(queue, last.read())
-                adopted = Adopted(identity, payload.mark)
+                sent = sent_of(orphan.queue, last.read())
+                adopted = Adopted(orphan.identity, payload.mark)
             except (ChannelError, OSError):
                 return None
             undo.pop_all()
         if sent:
             hooks.ranges_sent(sent)
-        limits = {"adopt_patience_s": self._settings.adopt_patience_s, **self._limits}
-        process = AdoptedESProcess(payload, wire, adopted, last, hooks=hooks, in_hand={*in_hand, *sent}, **limits)
+        in_hand, limits = (
+            {*orphan.in_hand, *sent},
+            {**self._limits, "adopt_patience_s": self._settings.adopt_patience_s},
+        )
+        process = AdoptedESProcess(payload, wire, adopted, last, hooks=hooks, in_hand=in_hand, **limits)
         return _RunningEventService(process, hooks)
 
     def end_orphan(self, mark: str) -> bool:
