@@ -9,12 +9,16 @@ __all__ = ["Elapsed"]
 class Elapsed:
     """Seconds since the first fact. A machine's clock may be set back between two engines: then no time has passed."""
 
+    began: float = 0.0
+    """When the first fact was, seconds since 1970."""
     seconds: float = 0.0
-    _before: float | None = None
+    _before: float = 0.0
 
     def hear(self, at: float) -> float:
         """The next fact was at this time (seconds since 1970); returns how many seconds have passed since the last."""
-        passed_s = 0.0 if self._before is None else max(0.0, at - self._before)
+        if not self.began:
+            self.began = self._before = at
+        passed_s = max(0.0, at - self._before)
         self._before = at
         self.seconds += passed_s
         return passed_s

@@ -80,6 +80,11 @@ class Story:
         self._archives: dict[str, tuple[str, ...]] = {}
 
     @property
+    def began(self) -> float:
+        """When the first fact was, seconds since 1970."""
+        return self._time.began
+
+    @property
     def ended_s(self) -> float:
         """When the last fact was, seconds after the first."""
         return self._time.seconds
