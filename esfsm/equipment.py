@@ -39,8 +39,8 @@ class Equipment:
     """The tools of one job on this machine; each is made when it is first asked for."""
 
     def __init__(self, job: Job, workdir: Path, settings: Settings, said_by: Mapping[str, str], run: str) -> None:
-        self.job, self.run = job, run
-        self._workdir, self._settings, self._said_by = workdir, settings, said_by
+        self.job, self.workdir, self.run = job, workdir, run
+        self._settings, self._said_by = settings, said_by
         self._lock = Lock()
         self._opened: Communicator | None = None
 
@@ -48,9 +48,9 @@ class Equipment:
     def mark(self) -> str:
         """What the payloads of this work directory bear. Raises `UnusableInput`."""
         try:
-            return mark_of(self._workdir)
+            return mark_of(self.workdir)
         except OSError as error:
-            raise UnusableInput(f"work directory {self._workdir}: {error.strerror}") from None
+            raise UnusableInput(f"work directory {self.workdir}: {error.strerror}") from None
 
     @property
     def books_jobs(self) -> bool:
@@ -60,7 +60,7 @@ class Equipment:
     @cached_property
     def transfers(self) -> Transfers:
         """Who moves files."""
-        return Transfers(self.job, self._workdir, self._settings)
+        return Transfers(self.job, self.workdir, self._settings)
 
     @property
     def communicator(self) -> Communicator:
@@ -68,7 +68,7 @@ class Equipment:
         with self._lock:
             if self._opened is None:
                 find = plugins.find("communicators", self._settings.communicator)
-                self._opened = find(self.job, self._settings, self._workdir, self.run)
+                self._opened = find(self.job, self._settings, self.workdir, self.run)
             return self._opened
 
     @cached_property
@@ -112,16 +112,16 @@ class Equipment:
         """What is to be run, with the mark of this place. Raises `UnusableInput`."""
         prepare = plugins.find("payloads", self.job.kind.value).prepare
         try:
-            payload: Payload = prepare(self.job, self._workdir, self._settings)
+            payload: Payload = prepare(self.job, self.workdir, self._settings)
         except OSError as error:
             raise UnusableInput(f"the payload cannot be prepared: {error.filename}: {error.strerror}") from None
         return payload._replace(mark=self.mark)
 
     def find(self, path: str) -> SeenFile:
         """A file that the payload names. Raises OSError or ValueError where there is none."""
-        file = self._workdir / path
+        file = self.workdir / path
         seen = file.stat()
-        name = file.relative_to(self._workdir) if file.is_relative_to(self._workdir) else file
+        name = file.relative_to(self.workdir) if file.is_relative_to(self.workdir) else file
         return SeenFile(str(name), seen.st_size, seen.st_mtime_ns)
 
     def close(self) -> None:

@@ -48,8 +48,8 @@ class Hands(Protocol):
         """Take over this payload, which outlived its engine, with its event ranges; False if that cannot be."""
         ...
 
-    def end_orphans(self) -> None:
-        """End the payload of an engine that has died in this work directory."""
+    def end_orphans(self, started: PayloadStarted | None) -> None:
+        """End the payload of an engine that has died in this work directory; `started`: as the journal has it."""
         ...
 
 
@@ -81,7 +81,7 @@ class Loop:
         started = engine.adoptable
         adopted = started is not None and hands.adopt(started, engine.ranges.ledger)
         if not adopted:  # a payload may be there without a journal that tells of it
-            hands.end_orphans()
+            hands.end_orphans(engine.started)
         if self._old:
             self._hear([JobResumed(settings=settings.model_dump(mode="json"), adopted=adopted)], sync)
             if sync != "never":  # what is begun again may have an effect outside

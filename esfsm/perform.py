@@ -114,10 +114,11 @@ class Performer:
         self._adopted.add(started.answers)
         return True
 
-    def end_orphans(self) -> None:
-        """End the payload of an engine that has died in this work directory."""
+    def end_orphans(self, started: f.PayloadStarted | None) -> None:
+        """End the payload of an engine that has died in this work directory; `started`: as the journal has it."""
+        identity = ProcessIdentity(started.pid, started.started) if started else None
         try:
-            found = self._tools.executor.end_orphan(self._tools.mark)
+            found = self._tools.executor.end_orphan(self._tools.mark, self._tools.workdir, identity)
         except UnusableInput:
             return  # an executor that is not here has started nothing here; its state says so
         if found:

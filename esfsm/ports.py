@@ -251,8 +251,11 @@ class Executor(Protocol):
         """
         ...
 
-    def end_orphan(self, mark: str) -> bool:
-        """End what is left of the payload of this mark, whose engine has died; False when nothing was."""
+    def end_orphan(self, mark: str, workdir: Path, identity: ProcessIdentity | None = None) -> bool:
+        """End what is left of the payload of this mark, whose engine has died; False when nothing was.
+
+        `identity`: of the one that the journal tells of, which may have dropped the mark with its environment.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ from esfsm import plugins
 from esfsm.core import actions as a
 from esfsm.core import facts as f
 from esfsm.durable import adler32_of
-from esfsm.errors import MissingMember, PilotErrorCode, TransferError
+from esfsm.errors import MissingMember, PilotErrorCode, TransferError, UnusableInput
 from esfsm.model.files import FileSpec
 from esfsm.model.job import Job
 from esfsm.model.settings import Settings
@@ -19,9 +19,11 @@ from esfsm.ports import Archiver, Storage
 __all__ = ["Transfers"]
 
 ARCHIVE_FORMAT = "tar"
+PAYLOADS_OWN = {"payload.stdout", "payload.stderr", "jobReport.json"}
+"""What a payload writes beside its outputs; a job may name it as one."""
 OURS = (
     *("journal.jsonl", "journal.jsonl.cut", "broker.sqlite", "broker.sqlite-wal", "broker.sqlite-shm"),
-    *("payload.stdout", "payload.stderr", "jobReport.json"),
+    *("EventService_EventRanges.sent", *PAYLOADS_OWN),
 )
 """What lies in a work directory beside inputs and outputs."""
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -38,7 +40,13 @@ class Transfers:
         self._rses = settings.storage_urls(workdir)
 
     def check(self) -> None:
-        """Whether there is a storage for each place; raises `UnknownName` or `MissingExtra`."""
+        """Whether there is a storage for each place, and a place for each file.
+
+        Raises `UnknownName`, `MissingExtra` or `UnusableInput`.
+        """
+        of_job = {spec.lfn for spec in self._job.in_files} | {spec.lfn for spec in self._job.out_files} - PAYLOADS_OWN
+        if taken := sorted(of_job.intersection(OURS)):
+            raise UnusableInput(f"the job has a file {taken[0]}, and so has every work directory")
         for url in (*self._rses, self._settings.input_url or "."):
             self._storage(url)
 

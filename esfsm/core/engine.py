@@ -69,7 +69,8 @@ class Engine:
         self._position = machine(workflow, held, workflow.starts)
         self._heard = {(arrow.source, arrow.fact): arrow for arrow in all_arrows(workflow, held)}
         self._outstanding: dict[int, Action] = {}
-        self._started: f.PayloadStarted | None = None
+        self.started: f.PayloadStarted | None = None
+        """The payload that was started last, as long as nobody said that it has ended."""
         self._last = 0
         self._now = 0.0
         self._doing = 0
@@ -107,7 +108,7 @@ class Engine:
     @property
     def adoptable(self) -> f.PayloadStarted | None:
         """The payload that the state waits for, if it can be found again by an engine that takes the job up."""
-        started = self._started
+        started = self.started
         doing = self._outstanding.get(self._doing)
         return started if isinstance(doing, RunEsPayload) and started and started.answers == doing.number else None
 
@@ -167,14 +168,14 @@ class Engine:
     def _book(self, fact: f.Fact, action: Action | None, ends: bool) -> None:
         """Remember what a fact says, wherever the job stands."""
         if isinstance(fact, f.PayloadStarted):
-            self.exit_code, self._started = None, fact
+            self.exit_code, self.started = None, fact
         elif isinstance(fact, f.PayloadFinished | f.PayloadFailed):
             self.exit_code = fact.exit_code
         elif isinstance(fact, f.JobResumed):
             self._resume(Settings.model_validate(fact.settings))
-            self._started = self._started if fact.adopted else None
+            self.started = self.started if fact.adopted else None
         if action is not None and action.name in PAYLOADS and (ends or isinstance(fact, f.PayloadGone)):
-            self._started = None
+            self.started = None
             self.ranges.payload_gone()
         self.ranges.hear(fact, action)
         if isinstance(fact, f.OutputsStaged):

@@ -3,6 +3,7 @@
 All methods raise OSError, and whoever got one writes no more.
 """
 
+import errno
 import fcntl
 import os
 import stat
@@ -55,6 +56,7 @@ class JournalFile:
 
     def __init__(self, path: Path, descriptor: int, directory: int) -> None:
         self.path, self._descriptor, self._directory = path, descriptor, directory
+        self._size_bytes = 0
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -90,9 +92,10 @@ class JournalFile:
         if b"\n" in dropped:  # more than one torn line
             Path(f"{self.path}.cut").write_bytes(dropped)
         os.ftruncate(self._descriptor, size_bytes)
-        start = max(0, size_bytes - 2 * UNSYNCED_LIMIT_BYTES)
+        self._size_bytes = start = max(0, size_bytes - 2 * UNSYNCED_LIMIT_BYTES)
         os.lseek(self._descriptor, start, os.SEEK_SET)
         self.write(os.pread(self._descriptor, size_bytes - start, start))
+        fcntl.fcntl(self._descriptor, fcntl.F_SETFL, os.O_APPEND)  # so that a file that somebody cuts is too short
         self.sync()
         sync_directory(self.path.parent)
 
@@ -100,11 +103,19 @@ class JournalFile:
         """Write all of it."""
         view = memoryview(content)
         while view:
-            view = view[os.write(self._descriptor, view) :]
+            written = os.write(self._descriptor, view)
+            self._size_bytes += written
+            view = view[written:]
 
     def sync(self) -> None:
-        """Return when all that was written survives a power failure."""
+        """Return when all that was written survives a power failure; and somebody finds it, who looks for it."""
         os.fdatasync(self._descriptor)
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            raise OSError(errno.ENOENT, "it was moved or removed while it was written") from None
+        if not os.path.samestat(found, os.fstat(self._descriptor)) or found.st_size != self._size_bytes:
+            raise OSError(errno.ESTALE, "it was replaced or changed while it was written")
 
     def close(self) -> None:
         """Unlock it and let go of it; what is on the disk stays there, whatever the disk says to this."""

@@ -2,13 +2,14 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from esfsm.adapters.executors.process import meaning
 from esfsm.adapters.executors.sent import sent_of
 from esfsm.errors import PilotErrorCode, UnreadableMessage
 from esfsm.model.event_range import EventRange
 from esfsm.model.settings import Settings
-from esfsm.ports import Hooks, Message, Orphan, Payload
+from esfsm.ports import Hooks, Message, Orphan, Payload, ProcessIdentity
 from esfsm.simulation.agenda import Agenda, Life
 from esfsm.simulation.payload import Ear, SimPayload
 from esfsm.wire import athenamp
@@ -59,7 +60,7 @@ class SimExecutor:
                 return serving
         return None
 
-    def end_orphan(self, mark: str) -> bool:
+    def end_orphan(self, mark: str, workdir: Path, identity: ProcessIdentity | None = None) -> bool:
         """End what is left."""
         orphans = [process for process in self._alive() if process.exit_code is None]
         for process in orphans:

@@ -120,7 +120,7 @@ def outlive(open_executor: Callable[[Settings], Executor], tmp_path: Path) -> It
         return survivors[-1]
 
     yield outlive
-    open_executor(Settings()).end_orphan(mark)
+    open_executor(Settings()).end_orphan(mark, tmp_path)
     for survivor in survivors:
         survivor.socket_file.unlink(missing_ok=True)
         survivor.go_on()
@@ -359,8 +359,8 @@ def later(survivor: Survivor) -> Survivor:
     return survivor._replace(identity=ProcessIdentity(pid, started + 1))
 
 
-def of_another_run(survivor: Survivor) -> Survivor:
-    return survivor._replace(payload=survivor.payload._replace(mark="another run"))
+def of_another_place(survivor: Survivor) -> Survivor:
+    return survivor._replace(payload=survivor.payload._replace(mark="another place", workdir=Path("/")))
 
 
 def another_process(survivor: Survivor) -> Survivor:
@@ -371,7 +371,7 @@ def without_a_channel(survivor: Survivor) -> Survivor:
     return survivor._replace(channel="")
 
 
-@pytest.mark.parametrize("mistaken", [later, of_another_run, another_process, without_a_channel])
+@pytest.mark.parametrize("mistaken", [later, of_another_place, another_process, without_a_channel])
 def test_what_is_not_the_payload_is_neither_adopted_nor_touched(
     open_executor: Callable[[Settings], Executor],
     outlive: Outlive,
@@ -381,7 +381,7 @@ def test_what_is_not_the_payload_is_neither_adopted_nor_touched(
     executor, before = open_executor(Settings()), descriptors()
     assert not adopted(executor, mistaken(survivor))
     assert descriptors() == before
-    assert executor.end_orphan(survivor.payload.mark), "it lives on"
+    assert executor.end_orphan(survivor.payload.mark, survivor.payload.workdir), "it lives on"
 
 
 def test_a_payload_that_has_ended_is_not_adopted_and_its_socket_file_is_removed(
@@ -389,7 +389,7 @@ def test_a_payload_that_has_ended_is_not_adopted_and_its_socket_file_is_removed(
 ) -> None:
     survivor = outlive("simulate", "go")
     executor, before = open_executor(Settings()), descriptors()
-    executor.end_orphan(survivor.payload.mark)
+    executor.end_orphan(survivor.payload.mark, survivor.payload.workdir)
     assert survivor.socket_file.is_socket()
     assert not adopted(executor, survivor)
     assert not survivor.socket_file.exists()
@@ -400,7 +400,9 @@ def test_a_payload_whose_channel_is_in_use_is_not_adopted(
     open_executor: Callable[[Settings], Executor], outlive: Outlive
 ) -> None:
     survivor, executor = outlive("simulate", "go"), open_executor(Settings())
-    executor.end_orphan(survivor.payload.mark)  # alive it would connect to this channel, at any time
+    executor.end_orphan(
+        survivor.payload.mark, survivor.payload.workdir
+    )  # alive it would connect to this channel, at any time
     before = descriptors()
     with closing(ZmqChannel(survivor.channel)):
         assert not adopted(executor, survivor)

@@ -348,7 +348,7 @@ def test_what_an_engine_that_died_has_left_is_ended_with_all_children(
     open_executor: Callable[[Settings], Executor], tmp_path: Path
 ) -> None:
     process, children = orphan(tmp_path, "run of an engine")
-    assert open_executor(Settings()).end_orphan("run of an engine")
+    assert open_executor(Settings()).end_orphan("run of an engine", Path())
     assert process.wait(PATIENCE_S) == -signal.SIGKILL
     assert all(ends(pid) for pid in children)
 
@@ -359,7 +359,7 @@ def test_children_that_outlived_their_payload_are_ended(
     process, children = orphan(tmp_path, "run of an engine")
     process.kill()
     process.wait(PATIENCE_S)
-    assert open_executor(Settings()).end_orphan("run of an engine")
+    assert open_executor(Settings()).end_orphan("run of an engine", Path())
     assert all(ends(pid) for pid in children)
 
 
@@ -369,8 +369,8 @@ def test_the_payload_of_another_run_is_not_touched(
     executor = open_executor(Settings())
     process, _ = orphan(tmp_path, "another run")
     try:
-        assert not executor.end_orphan("run of an engine")
+        assert not executor.end_orphan("run of an engine", Path())
         assert process.poll() is None
     finally:
-        assert executor.end_orphan("another run")
+        assert executor.end_orphan("another run", Path())
         process.wait(PATIENCE_S)

@@ -187,7 +187,7 @@ class World:
         hooks.ranges_wanted(WANTED)
         return Running(self, hooks, tuple(dict.fromkeys([*orphan.in_hand, *self.sent])))
 
-    def end_orphan(self, mark: str) -> bool:
+    def end_orphan(self, mark: str, workdir: Path, identity: ProcessIdentity | None = None) -> bool:
         was_alive, self.outlived = self.outlived, False
         return was_alive
 

@@ -153,7 +153,7 @@ class QuickExecutor:
     def adopt(self, orphan: Orphan, payload: Payload, hooks: Hooks) -> None:
         """It ends with its engine."""
 
-    def end_orphan(self, mark: str) -> bool:
+    def end_orphan(self, mark: str, workdir: Path, identity: ProcessIdentity | None = None) -> bool:
         return False
 
 

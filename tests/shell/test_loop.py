@@ -67,7 +67,7 @@ class World:
         self.asked.append(f"adopt {started.pid} at {started.channel} with {len(ledger)}")
         return self.adopts
 
-    def end_orphans(self) -> None:
+    def end_orphans(self, started: f.PayloadStarted | None) -> None:
         self.asked.append("end_orphans")
 
     def run(self, workflow: str = "eventservice", sync: str = "effects", upto: int | None = None) -> Engine:

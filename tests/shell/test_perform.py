@@ -133,7 +133,7 @@ class Adopter:
         self.hooks = hooks
         return self.payload
 
-    def end_orphan(self, mark: str) -> bool:
+    def end_orphan(self, mark: str, workdir: Path, identity: ProcessIdentity | None = None) -> bool:
         return False
 
 
@@ -411,7 +411,7 @@ def test_an_alarm_that_is_set_rings(build: Build) -> None:
 
 
 def test_an_executor_that_is_not_here_has_left_no_orphans(build: Build) -> None:
-    build(es_job(), executor_type="gone").performer.end_orphans()
+    build(es_job(), executor_type="gone").performer.end_orphans(None)
 
 
 def test_a_payload_runs_though_the_server_could_not_be_told(build: Build, tmp_path: Path) -> None:

@@ -48,6 +48,17 @@ def test_an_lfn_that_cannot_be_a_file_of_the_work_directory(
     assert told == f"{job}: {key}: {lfn[:80]!r} cannot be the name of a file"
 
 
+@pytest.mark.parametrize(
+    ("key", "lfn"),
+    [("inFiles", "EventService_EventRanges.sent"), ("inFiles", "payload.stdout"), ("outFiles", "journal.jsonl")],
+)
+def test_a_file_of_a_job_that_would_stand_where_one_of_ours_does(
+    esfsm: Command, make_job: MakeJob, workdir: Path, key: str, lfn: str
+) -> None:
+    told = said(esfsm("run", make_job(**{key: lfn}), "--workdir", workdir, "--events", 3))
+    assert told == f"the job has a file {lfn}, and so has every work directory"
+
+
 @pytest.mark.parametrize("value", [True, 1, "1", " True ", "YES", "true"])
 def test_an_event_service_job_by_every_way_to_say_yes(
     esfsm: Command, make_job: MakeJob, workdir: Path, value: object

@@ -1,13 +1,14 @@
 """A work directory that is copied, moved, or has lost its journal: a payload belongs to one place and one engine."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from whole.commands import DONE, UNUSABLE, Command, MakeJob, booked, facts
-from whole.processes import ends, pipe
+from whole.commands import DONE, FAILED, UNUSABLE, Command, MakeJob, booked, facts
+from whole.processes import PAYLOADS, ends, pipe
 
 EVENTS = 12
 
@@ -75,13 +76,79 @@ def test_the_payload_of_a_dead_engine_is_ended_even_if_the_journal_is_gone(
     assert booked(workdir / "broker.sqlite") == {"done": EVENTS}
 
 
+def remove(journal: Path) -> None:
+    journal.unlink()
+
+
+def move(journal: Path) -> None:
+    journal.parent.rename(journal.parents[1] / "moved")
+
+
+def empty(journal: Path) -> None:
+    journal.write_bytes(b"")
+
+
+def replace(journal: Path) -> None:
+    content = journal.read_bytes()
+    journal.unlink()
+    journal.write_bytes(content)
+
+
+@pytest.mark.parametrize("spoil", [remove, move, empty, replace])
+def test_an_engine_whose_journal_is_not_there_any_more_ends_with_its_payload_and_the_next_one_goes_on(
+    begin: Begin, esfsm: Command, make_job: MakeJob, workdir: Path, tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    running, journal = begin(), workdir / "journal.jsonl"
+    with (workdir / "go").open("w"):
+        payload = payload_of(workdir)
+        spoil(journal)
+    ended = running.end()
+    assert (ended.exit_code, ended.out) == (FAILED, "")
+    assert f"esfsm: journal {journal}: it was " in ended.err
+    assert ends(payload)
+    place = tmp_path / "moved" if spoil is move else workdir
+    (place / "journal.jsonl").unlink(missing_ok=spoil is remove)
+    shutil.rmtree(place / "outputs", ignore_errors=True)
+    again = esfsm("run", make_job(), "--workdir", place, "--events", EVENTS)
+    assert again.exit_code == DONE
+
+
 def test_a_second_engine_is_refused_even_if_the_journal_was_removed(
     begin: Begin, esfsm: Command, make_job: MakeJob, workdir: Path
 ) -> None:
-    running = begin()
+    begin()
     with (workdir / "go").open("w"):
         (workdir / "journal.jsonl").unlink()
         refused = esfsm("run", make_job(), "--workdir", workdir)
         assert (refused.exit_code, "another engine is running this job" in refused.err) == (UNUSABLE, True)
         assert not (workdir / "journal.jsonl").exists()
-    assert running.end().exit_code == DONE
+
+
+FORGETFUL = (
+    '#!/bin/sh\nexec env -i PATH="$PATH" PILOT_EVENTRANGECHANNEL="$PILOT_EVENTRANGECHANNEL" {command} simulate {go} 2\n'
+)
+
+
+@pytest.mark.parametrize("adoptable", [True, False], ids=["is adopted", "is ended"])
+def test_a_payload_that_drops_its_environment_is_known_by_its_directory(
+    launch: Command, make_job: MakeJob, workdir: Path, adoptable: bool
+) -> None:
+    workdir.mkdir()
+    go, script = pipe(workdir, "go"), workdir.parent / "forgetful.sh"
+    script.write_text(FORGETFUL.format(command=f"{sys.executable} {PAYLOADS}", go=go))
+    script.chmod(0o755)
+    job = make_job("", transformation="forgetful.sh")
+    killed = launch("run", job, "--workdir", workdir, "--events", EVENTS)
+    with go.open("w"):
+        killed.process.kill()
+        killed.end()
+        payload = payload_of(workdir)
+        if not adoptable:
+            (workdir / "EventService_EventRanges.sent").unlink()
+            script.write_text(f"#!/bin/sh\nexec {sys.executable} {PAYLOADS} simulate\n")
+        resumed = launch("resume", workdir)
+        resumed.process.stderr.readline()
+    assert resumed.end().exit_code == DONE
+    assert [fact.adopted for fact in facts(workdir, "job_resumed")] == [adoptable]
+    assert ends(payload)
+    assert booked(workdir / "broker.sqlite") == {"done": EVENTS}

@@ -1,18 +1,27 @@
 """Executor type generic: the payload runs on this node, as a process of our own."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from esfsm.adapters.executors.adopted import AdoptedESProcess
 from esfsm.adapters.executors.esprocess import ESProcess
-from esfsm.adapters.executors.process import KILL_PATIENCE_S, Adopted, Process, end_marked, meaning, not_started
+from esfsm.adapters.executors.process import (
+    KILL_PATIENCE_S,
+    Adopted,
+    Process,
+    end_identified,
+    end_marked,
+    meaning,
+    not_started,
+)
 from esfsm.adapters.executors.sent import LastSent, sent_of
 from esfsm.errors import ChannelError, PilotErrorCode
 from esfsm.model.event_range import EventRange
 from esfsm.model.settings import Settings
-from esfsm.ports import Hooks, OpenChannel, Orphan, Payload, Running
+from esfsm.ports import Hooks, OpenChannel, Orphan, Payload, ProcessIdentity, Running
 
 __all__ = ["GenericExecutor"]
 
@@ -31,15 +40,22 @@ class GenericExecutor:
         return _RunningEventService(process, hooks)
 
     def adopt(self, orphan: Orphan, payload: Payload, hooks: Hooks) -> Running | None:
-        """Go on with a payload whose engine has died; None if that cannot be, and then its channel is cleared away."""
+        """Go on with a payload whose engine has died; None if that cannot be.
+
+        The channel of one that is alive and not ours is not touched; that of one that has ended is cleared away.
+        """
         with ExitStack() as undo:
             try:
+                adopted = Adopted(orphan.identity, payload.mark, payload.workdir)
+                undo.callback(adopted.let_go)
                 wire = self._open_channel(orphan.channel)
                 undo.callback(wire.close)
                 last = LastSent.open(payload.workdir)
                 undo.callback(last.close)
                 sent = sent_of(orphan.queue, last.read())
-                adopted = Adopted(orphan.identity, payload.mark)
+            except ProcessLookupError:
+                self._clear(orphan.channel)
+                return None
             except (ChannelError, OSError):
                 return None
             undo.pop_all()
@@ -52,9 +68,15 @@ class GenericExecutor:
         process = AdoptedESProcess(payload, wire, adopted, last, hooks=hooks, in_hand=in_hand, **limits)
         return _RunningEventService(process, hooks)
 
-    def end_orphan(self, mark: str) -> bool:
+    def end_orphan(self, mark: str, workdir: Path, identity: ProcessIdentity | None = None) -> bool:
         """End what is left of a payload whose engine has died; False when nothing was."""
-        return bool(end_marked(mark))
+        ended = identity is not None and end_identified(identity, mark, workdir)
+        return bool(end_marked(mark)) or ended
+
+    def _clear(self, channel: str) -> None:
+        """Remove the socket file that a killed engine left."""
+        with suppress(ChannelError):
+            self._open_channel(channel).close()
 
     @property
     def _limits(self) -> dict[str, float]:

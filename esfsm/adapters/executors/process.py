@@ -18,7 +18,17 @@ from uuid import uuid4
 from esfsm.errors import PilotErrorCode
 from esfsm.ports import Payload, ProcessIdentity
 
-__all__ = ["KILL_PATIENCE_S", "Adopted", "Process", "Verdict", "Watched", "end_marked", "meaning", "not_started"]
+__all__ = [
+    "KILL_PATIENCE_S",
+    "Adopted",
+    "Process",
+    "Verdict",
+    "Watched",
+    "end_identified",
+    "end_marked",
+    "meaning",
+    "not_started",
+]
 
 MARK = "PILOT_ESFSM_PAYLOAD"
 """The variable by which the processes of a payload are found again."""
@@ -73,7 +83,7 @@ class Watched(ABC):
         """Wait until it has ended, and end what it leaves behind."""
 
     @abstractmethod
-    def _let_go(self) -> int:
+    def let_go(self) -> int:
         """Its exit code; no signal is sent from now on."""
 
     def watch(self, ended: Callable[[int], None]) -> None:
@@ -88,7 +98,7 @@ class Watched(ABC):
         try:
             self._outlive()
         finally:
-            self.exit_code = exit_code = self._let_go()
+            self.exit_code = exit_code = self.let_go()
             self._gone.set()
             ended(exit_code)
 
@@ -136,7 +146,8 @@ class Process(Watched):
         self.signal(signal.SIGKILL)
         end_marked(self._mark)
 
-    def _let_go(self) -> int:
+    def let_go(self) -> int:
+        """Reap it."""
         with self._lock:
             return self._popen.wait()
 
@@ -144,14 +155,14 @@ class Process(Watched):
 class Adopted(Watched):
     """A payload that lives on while the engine that has started it is dead.
 
-    It is known by its pid, its start and its mark. Raises ProcessLookupError when no process has all three. As only its
-    parent is told how it ended, its exit code is 0, or negative for the signal that we have sent it.
+    Raises ProcessLookupError when it has ended, PermissionError when it is not ours. As only its parent is told how it
+    ended, its exit code is 0, or negative for the signal that we have sent it.
     """
 
-    def __init__(self, identity: ProcessIdentity, mark: str) -> None:
+    def __init__(self, identity: ProcessIdentity, mark: str, workdir: Path) -> None:
         super().__init__(identity)
         self._mark = mark
-        self._descriptor: int | None = _held(identity, mark)
+        self._descriptor: int | None = _held(identity, mark, workdir)
         self._last_signal = 0
 
     def signal(self, number: signal.Signals) -> None:
@@ -167,7 +178,8 @@ class Adopted(Watched):
         _has_ended(self._descriptor, timeout_ms=None)
         end_marked(self._mark)
 
-    def _let_go(self) -> int:
+    def let_go(self) -> int:
+        """Forget it."""
         with self._lock:
             assert self._descriptor is not None, "it is watched once"
             os.close(self._descriptor)
@@ -186,16 +198,34 @@ def _stream(path: Path) -> Iterator[int]:
             os.close(descriptor)
 
 
-def _held(identity: ProcessIdentity, mark: str) -> int:
-    """A pidfd of the process. It is opened before the rest is read: a later process of that pid has a later start."""
-    descriptor = _marked(str(identity.pid), mark)
-    if descriptor is None:
-        raise ProcessLookupError(f"process {identity.pid} does not live, or is not ours")
-    with suppress(OSError):
-        if _started(identity.pid) == identity.started:
-            return descriptor
-    os.close(descriptor)
-    raise ProcessLookupError(f"process {identity.pid} is a later one")
+def _held(identity: ProcessIdentity, mark: str, workdir: Path) -> int:
+    """A pidfd of the process. It is opened before the rest is read: a later process of that pid has a later start.
+
+    Ours bears our mark, or works in our directory: a wrapper may have emptied its environment.
+    """
+    descriptor = os.pidfd_open(identity.pid)
+    try:
+        if _started(identity.pid) != identity.started:
+            raise ProcessLookupError(f"process {identity.pid} is a later one")
+        if not _bears(identity.pid, mark) and not _works_in(identity.pid, workdir):
+            raise PermissionError(f"process {identity.pid} is not ours")
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, PermissionError):
+            raise
+        raise ProcessLookupError(f"process {identity.pid} does not live any more") from None
+    return descriptor
+
+
+def end_identified(identity: ProcessIdentity, mark: str, workdir: Path) -> bool:
+    """End one process, if it lives and is ours, with the group that it leads."""
+    try:
+        descriptor = _held(identity, mark, workdir)
+    except OSError:
+        return False
+    with suppress(ProcessLookupError):
+        os.killpg(identity.pid, signal.SIGKILL)
+    return bool(_wait_for([descriptor]))
 
 
 def _has_ended(descriptor: int, timeout_ms: int | None) -> bool:
@@ -249,13 +279,23 @@ def _marked(name: str, mark: str) -> int | None:
         descriptor = os.pidfd_open(int(name))
     except OSError:
         return None
+    if _bears(int(name), mark):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _bears(pid: int, mark: str) -> bool:
+    """Whether the mark is in the environment of a process."""
     try:
-        bears = f"{MARK}={mark}".encode() in Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
+        return f"{MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
-        bears = False
-    if not bears:
-        os.close(descriptor)
-    return descriptor if bears else None
+        return False
+
+
+def _works_in(pid: int, directory: Path) -> bool:
+    """Whether a process is in this directory. Raises OSError for one that has ended."""
+    return os.path.samestat(Path(f"/proc/{pid}/cwd").stat(), directory.stat())
 
 
 def _started(pid: int) -> int:

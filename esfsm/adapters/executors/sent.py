@@ -28,7 +28,9 @@ class LastSent:
     @classmethod
     def begin(cls, directory: Path) -> Self:
         """For a payload that was sent nothing yet; its room on the disk is taken. Raises `ChannelError`, OSError."""
-        sent = cls(os.open(directory / NAME, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644))
+        path = directory / NAME
+        path.unlink(missing_ok=True)  # it might lead elsewhere
+        sent = cls(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
         try:
             sent.write("")
         except ChannelError:
@@ -39,7 +41,7 @@ class LastSent:
     @classmethod
     def open(cls, directory: Path) -> Self:
         """For a payload that outlived its engine. Raises OSError."""
-        return cls(os.open(directory / NAME, os.O_RDWR | os.O_CLOEXEC))
+        return cls(os.open(directory / NAME, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
 
     def write(self, event_range_id: str) -> None:
         """In one write to one page: who reads it finds the new one, or the one before. Raises `ChannelError`."""
