@@ -60,6 +60,8 @@ class Performer:
         self._payloads: dict[int, Future[Running]] = {}
         """By the number of the action; a future, as what is said to a payload may come before it has started."""
         self._adopted: set[int] = set()
+        self._obeyed: dict[str, object] = {}
+        """Commands of the server that were made facts."""
         transfers = equipment.transfers
         self._hands: dict[type[a.Action], Callable[..., f.Fact | None]] = {
             a.ClassifyJob: lambda _: equipment.classify(),
@@ -169,11 +171,14 @@ class Performer:
     def _say_running(self) -> None:
         """A heartbeat may be lost; a command that answers it may not."""
         try:
-            command = self._tools.communicator.update_job(JobReport("running"))
+            self._obey(self._tools.communicator.update_job(JobReport("running")))
         except WireError as error:
             logger.warning("the server was not told that the job runs: {}", error)
-            return
-        if command in STOP_COMMANDS:
+
+    def _obey(self, command: str | None) -> None:
+        """A command that ends the job is one fact, however many replies carry it."""
+        new = object()
+        if command in STOP_COMMANDS and self._obeyed.setdefault(command, new) is new:
             self._inbox.put(f.Preempted(why=f"the server says {command}"))
 
     def _request_ranges(self, action: a.RequestRanges) -> f.Fact:
@@ -190,6 +195,7 @@ class Performer:
             answer = self._tools.communicator.update_event_ranges(action.report)
         except WireError as error:
             return f.ReportUnanswered(why=str(error))
+        self._obey(answer.command)
         heard = {*answer.accepted, *answer.refused, *answer.doubted}
         unheard = tuple(i for i in action.report.event_range_ids if i not in heard)
         return f.RangesAcknowledged(refused=answer.refused, doubted=answer.doubted, unheard=unheard, why=answer.why)

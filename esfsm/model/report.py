@@ -69,6 +69,8 @@ class Answer:
     refused: tuple[str, ...] = ()
     doubted: tuple[str, ...] = ()
     why: str = ""
+    command: str | None = None
+    """What the server wants of the job: `tobekilled`, `softkill`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,30 +1,46 @@
 """What a simulated job works with: a client of the simulated server, transfers to simulated storages, an executor."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from random import Random
 
+from esfsm.adapters.communicators.panda import PandaCommunicator, Reply
 from esfsm.core import actions as a
 from esfsm.core import facts as f
 from esfsm.equipment import Equipment, SeenFile
 from esfsm.errors import PilotErrorCode, WireError
 from esfsm.model.job import Job
-from esfsm.model.report import Answer, Booked, Grant, JobReport, Report
+from esfsm.model.report import Grant
 from esfsm.model.settings import Settings
 from esfsm.ports import Communicator, Executor, Payload
 from esfsm.simulation.disk import PLACE, Content, Disk, disk_full
 from esfsm.simulation.payload import Truth
-from esfsm.simulation.server import Server
+from esfsm.simulation.server import TASK_ID, Server
 from esfsm.simulation.weather import Weather
 from esfsm.transfers import Transfers
-from esfsm.wire import panda
+from esfsm.wire.panda.calls import Call
+from esfsm.wire.panda.jobs import Consumer
 
 __all__ = ["Client", "SimEquipment", "SimTransfers", "Storages"]
 
+JOBSET_ID = 1
+UPDATES = ("updateEventRanges", "update_event_ranges")
+ACTIONS = {
+    "getEventRanges": "request_ranges",
+    "acquire_event_ranges": "request_ranges",
+    "updateEventRanges": "report_ranges",
+    "update_event_ranges": "report_ranges",
+    "get_event_range_statuses": "report_ranges",
+    "updateJob": "report_job",
+    "update_job": "report_job",
+}
+"""What the methods of both generations are called for."""
 
-class Client:
-    """A communicator for the simulated server, over a wire with troubles.
+
+class Client(PandaCommunicator):
+    """The communicator for PanDA, at the simulated server, over a wire with troubles.
 
     `trouble` is asked before each call, by the name of the action that it is for; its OSError is a call that got lost.
     """
@@ -32,71 +48,43 @@ class Client:
     def __init__(
         self, server: Server, panda_id: int, chance: Random, weather: Weather, trouble: Callable[[str], None]
     ) -> None:
-        self._server, self._panda_id, self._chance, self._weather = server, panda_id, chance, weather
-        self._trouble = trouble
-
-    def join(self) -> None:
-        """The server knows by the heartbeat."""
+        super().__init__(Consumer(panda_id, JOBSET_ID, TASK_ID), self._carry)
+        self._server, self._chance, self._weather, self._trouble = server, chance, weather, trouble
 
     def get_event_ranges(self, n: int, request: str) -> Grant:
         """At most `n` ranges; only a broker that is asked for nothing else knows when there are no more."""
-        if self._happens(self._weather.empty):
-            return Grant(panda.read_grant(self._server.empty()))
-        reply = self._call("request_ranges", lambda: self._server.acquire(self._panda_id, n, request))
-        if self._happens(self._weather.database_down):
-            reply = '{"StatusCode": 30}'
-        ranges = panda.read_grant(reply)
-        return Grant(ranges, exhausted=self._server.habit == "local" and not self._server.ready)
+        self._server.request = request
+        grant = super().get_event_ranges(n, request)
+        return replace(grant, exhausted=self._server.habit == "local" and not self._server.ready)
 
-    def update_event_ranges(self, report: Report) -> Answer:
-        """Book a report; what the answer leaves open is looked up in the server's books, where there are any."""
-        items = panda.range_updates(report)
-        try:
-            if self._happens(self._weather.database_down):
-                reply = '{"StatusCode": 0, "Returns": "[false]", "Command": "{}"}'
-            else:
-                rolled_back = self._happens(self._weather.rolled_back)
-                reply = self._call("report_ranges", lambda: self._server.update(items, rolled_back))
-            if self._happens(self._weather.null):
-                reply = reply.replace("true", "null", 1)
-            answer = panda.read_update(reply, report.event_range_ids)
-        except WireError:
-            booked = self.booked()
-            if booked is None:
-                raise
-            return panda.settle(report, booked)
-        booked = self.booked() if answer.doubted else None
-        return answer if booked is None else panda.settle(report, booked)
-
-    def update_job(self, report: JobReport) -> str | None:
-        """Say how the job stands."""
-        reply = self._call("report_job", lambda: self._server.update_job(self._panda_id, report.state))
-        return panda.read_job_answer(reply)
-
-    def booked(self) -> dict[str, Booked] | None:
-        """What the server has; the older and simpler servers cannot be asked."""
-        if self._server.habit in ("exact", "local"):
-            return None
-        reply = self._call("report_ranges", lambda: self._server.statuses(self._panda_id))
-        return panda.read_statuses(reply, self._panda_id)
-
-    def close(self) -> None:
-        """Nothing to let go of."""
-
-    def _call(self, action: str, ask: Callable[[], str]) -> str:
-        """One call: it may be lost, its answer may be lost, it may come twice."""
+    def _carry(self, call: Call) -> Reply:
+        """One call: it may be lost, its reply may be lost, it may come twice, and the database may be down."""
+        if (why := self._server.refuses(call)) is not None:
+            return Reply(403, why.encode())
+        method = call.path.rpartition("/")[2].partition("?")[0]
+        action = ACTIONS[method]
         try:
             self._trouble(action)
         except OSError as error:
             raise WireError(str(error)) from None
         if self._happens(self._weather.request_lost):
             raise WireError("connection refused")
+        if action == "request_ranges" and self._happens(self._weather.empty):
+            return Reply(200, self._server.empty().encode())
+        down = action != "report_job" and self._happens(self._weather.database_down)
+        if down and method in UPDATES:
+            return Reply(200, b'{"StatusCode": 0, "Returns": "[false]", "Command": "{}"}')
+        rolled_back = method in UPDATES and self._happens(self._weather.rolled_back)
         if self._happens(self._weather.doubled):
-            ask()
-        reply = ask()
+            self._server.answer(call, rolled_back)
+        status, body = self._server.answer(call, rolled_back)
         if self._happens(self._weather.answer_lost):
             raise WireError("timed out")
-        return reply
+        if down and action == "request_ranges":
+            return Reply(200, b'{"StatusCode": 30}')
+        if method in UPDATES and self._happens(self._weather.null):
+            body = body.replace("true", "null", 1)
+        return Reply(status, body.encode())
 
     def _happens(self, probability: float) -> bool:
         return self._chance.random() < probability

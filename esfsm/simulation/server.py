@@ -7,10 +7,12 @@ PostgreSQL, HTTP 500 after the commit in API v1, `[false]` while the database is
 
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
+from urllib.parse import parse_qsl
 
 import orjson
 
-from esfsm.errors import WireError
+from esfsm.wire.panda.calls import Call
 
 __all__ = ["HABITS", "TASK_ID", "Row", "Server"]
 
@@ -50,8 +52,33 @@ class Server:
         self.requests: dict[str, list[str]] = {}
         self.fatal: set[int] = set()
         """Positions without an attempt left."""
+        self.request = ""
+        """What the broker of habit `local` is told beside the next request for ranges."""
 
     # --- what a client may ask ---
+
+    def refuses(self, call: Call) -> str | None:
+        """What the real one says, with HTTP status 403, of a method that it does not have."""
+        is_v1 = call.path.startswith("/api/v1/")
+        knows = is_v1 if self.habit == "v1" else not is_v1 or (self.habit == "postgres" and call.verb == "GET")
+        return None if knows else "ERROR : method is forbidden"
+
+    def answer(self, call: Call, rolled_back: bool) -> tuple[int, str]:
+        """Do what is asked; HTTP status and body."""
+        said = _arguments(call)
+        match call.path.rpartition("/")[2].partition("?")[0]:
+            case "getEventRanges" | "acquire_event_ranges":
+                panda_id, n = (int(said[name]) for name in said if name in ("job_id", "pandaID", "n_ranges", "nRanges"))
+                return 200, self.acquire(panda_id, n, self.request)
+            case "updateEventRanges" | "update_event_ranges":
+                reply = self.update(orjson.loads(said.get("event_ranges") or said["eventRanges"]), rolled_back)
+                return (500, "unhashable type: 'list'") if self.habit == "v1" else (200, reply)
+            case "updateJob" | "update_job":
+                state = str(said.get("job_status") or said["state"])
+                return 200, self.update_job(int(said.get("job_id") or said["jobId"]), state)
+            case _:
+                (job,) = orjson.loads(said["job_task_ids"])
+                return 200, self.statuses(job["panda_id"])
 
     def acquire(self, panda_id: int, n: int, request: str) -> str:
         """getEventRanges, or acquire_event_ranges."""
@@ -97,8 +124,6 @@ class Server:
                     commands[str(panda_id)] = self.commands.get(panda_id) if word else "tobekilled"
         if rolled_back:
             words = [*words[: self.chance.randrange(len(words) + 1)], False]
-        if self.habit == "v1":
-            raise WireError("HTTP 500: unhashable type: 'list'")
         if self.habit == "postgres" and finished and not rolled_back:
             words.append(False)
         return _text(_ok(Returns=words, Command=commands))
@@ -161,6 +186,14 @@ class Server:
                     self.ready.append((row.position, row.attempt - 1))
                 else:
                     self.fatal.add(row.position)
+
+
+def _arguments(call: Call) -> dict[str, Any]:
+    """In whatever form they come."""
+    if call.verb == "POST" and call.headers["Content-Type"] == "application/json":
+        said: dict[str, Any] = orjson.loads(call.body)
+        return said
+    return dict(parse_qsl(call.body.decode() or call.path.partition("?")[2]))
 
 
 def _ok(**content: object) -> dict[str, object]:

@@ -15,7 +15,7 @@ from esfsm.model.job import Job
 from esfsm.model.report import Answer, Report
 from esfsm.model.settings import Settings
 from esfsm.perform import Performer
-from esfsm.wire.panda import read_command, read_update
+from esfsm.wire.panda.ranges import read_command, read_update
 
 
 class Server:

@@ -441,6 +441,18 @@ def test_a_server_that_wants_the_job_to_end_when_it_hears_that_it_runs_is_heard(
     assert heard == facts
 
 
+def test_a_command_that_comes_with_each_reply_is_one_fact(build: Build) -> None:
+    """A second stop would end the grace of the first."""
+    house = build(es_job()).hears_from(Server(Answer(REPORT.event_range_ids, command="softkill")))
+    for number in (3, 4):
+        house.performer.start(a.ReportRanges(number=number, key="k", report=REPORT))
+    heard: list[f.Fact] = []
+    while len(heard) < 3:
+        heard += house.inbox.take()
+    assert [fact.name for fact in heard].count("preempted") == 1
+    assert [fact.answers for fact in heard if fact.name == "ranges_acknowledged"] in ([3, 4], [4, 3])
+
+
 @pytest.mark.parametrize("place", ["work", "elsewhere"])
 def test_a_transformation_is_never_a_file_of_the_work_directory(build: Build, tmp_path: Path, place: str) -> None:
     (tmp_path / "elsewhere").mkdir()

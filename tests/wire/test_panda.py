@@ -7,7 +7,7 @@ from wire.data.said import SAID, v1
 
 from esfsm.errors import PilotErrorCode, WireError
 from esfsm.model.report import Answer, ArchiveRecord, Report
-from esfsm.wire.panda import range_updates, read_command, read_update, update_version
+from esfsm.wire.panda.ranges import range_updates, read_command, read_update, update_version
 
 ARCHIVE = ArchiveRecord("EventService_premerge_5001.tar", 20480, "0a1b2c3d", 1318)
 

@@ -7,7 +7,7 @@ from wire.data.said import SAID
 
 from esfsm.errors import WireError
 from esfsm.model.report import Answer, ArchiveRecord, Booked, Report
-from esfsm.wire.panda import read_statuses, read_update, settle
+from esfsm.wire.panda.ranges import read_statuses, read_update, settle
 
 R1, R2, R3 = "2400-6400-240001-1-10", "2400-6400-240001-2-10", "2400-6400-240001-3-10"
 FINISHED = Report((R1,), ArchiveRecord("a.tar", 20480, "0a1b2c3d", 117))

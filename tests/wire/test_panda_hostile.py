@@ -10,11 +10,10 @@ from wire.data.said import SAID
 
 from esfsm.errors import WireError
 from esfsm.model.report import Answer, ArchiveRecord, Booked, Report
-from esfsm.wire.panda import (
+from esfsm.wire.panda.ranges import (
     range_updates,
     read_command,
     read_grant,
-    read_job_answer,
     read_statuses,
     read_update,
     settle,
@@ -62,7 +61,6 @@ READERS: list[Callable[[bytes | str], object]] = [
     lambda reply: read_command(reply, 5001),
     lambda reply: read_statuses(reply, 5001),
     read_grant,
-    read_job_answer,
 ]
 
 

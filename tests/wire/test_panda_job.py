@@ -6,7 +6,8 @@ import pytest
 from wire.data.said import SAID, v1
 
 from esfsm.errors import WireError
-from esfsm.wire.panda import read_grant, read_job_answer
+from esfsm.wire.panda.jobs import read_job_answer
+from esfsm.wire.panda.ranges import read_grant
 
 # --- the reply to a request for ranges ---
 

@@ -1,26 +1,18 @@
-"""The language of PanDA's event range calls: what is reported, what is replied, what the server's books say.
-
-Two generations of servers speak it. The older one (`/server/panda/*`) replies `{"StatusCode": 0, ...}`, the newer one
-(`/api/v1`) `{"success": true, "message": "", "data": ...}`. Both were seen to say success where nothing was stored, and
-no success where everything was (panda-server 0.8.1 and 1.0.4). So a reply is believed only where each part of it has
-its shape; whatever else comes raises `WireError` in one sentence, and whoever asked asks again or looks into the books.
-"""
+"""Event ranges: what is reported about them, what is replied, and what the server's books say."""
 
 import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import orjson
-
 from esfsm.errors import PilotErrorCode, WireError
 from esfsm.model.event_range import EventRange
 from esfsm.model.report import FAILED, FINISHED, LOST, Answer, Booked, Report
+from esfsm.wire.panda.replies import command_of, native, read_json, success
 
 __all__ = [
     "range_updates",
     "read_command",
     "read_grant",
-    "read_job_answer",
     "read_statuses",
     "read_update",
     "settle",
@@ -85,9 +77,9 @@ def read_update(reply: bytes | str, event_range_ids: Sequence[str]) -> Answer:
     Raises `WireError` for any other reply, as for a list of another length: on PostgreSQL one more `false` follows
     although all was stored, and after a failure of the database there is nothing but a `false`.
     """
-    match _success(_json(reply)):
+    match success(read_json(reply)):
         case {"Returns": words}:
-            words = _native(words)
+            words = native(words)
         case _:
             raise WireError("PanDA replied to a report without Returns")
     if not isinstance(words, list):
@@ -105,26 +97,14 @@ def read_command(reply: bytes | str, panda_id: int) -> str | None:
 
     It may be read where `Returns` cannot. Raises `WireError` for a reply without commands that can be read.
     """
-    match _success(_json(reply)):
+    match success(read_json(reply)):
         case {"Commands": commands} | {"Command": commands}:  # as documented, and as the older generation says
-            commands = _native(commands)
+            commands = native(commands)
         case _:
             raise WireError("PanDA replied to a report without Command")
     if not isinstance(commands, dict):
         raise WireError("PanDA replied to a report with a Command that is no map of PandaIDs")
-    return _command(commands.get(str(panda_id)))
-
-
-def read_job_answer(reply: bytes | str) -> str | None:
-    """The command in the reply to `updateJob`: `tobekilled`, `softkill`, `alreadydone`, `debug`, .., or None.
-
-    Raises `WireError` for any other reply, as for one without a command: so a server passes over a job state that it
-    does not know.
-    """
-    match _success(_json(reply)):
-        case {"command": command}:
-            return _command(command)
-    raise WireError("PanDA replied to updateJob without a command")
+    return command_of(commands.get(str(panda_id)))
 
 
 def read_grant(reply: bytes | str) -> tuple[EventRange, ...]:
@@ -133,7 +113,7 @@ def read_grant(reply: bytes | str) -> tuple[EventRange, ...]:
     Raises `WireError` where a single range cannot be read or comes twice: one that was passed over in silence would
     stay with this job until its end, and nobody would know.
     """
-    match _success(_json(reply)):
+    match success(read_json(reply)):
         case list(entries) | {"eventRanges": list(entries)}:
             event_ranges = tuple(_event_range(entry) for entry in entries)
         case _:
@@ -159,9 +139,9 @@ def read_statuses(reply: bytes | str, panda_id: int) -> dict[str, Booked]:
     The newer generation puts the map `{PandaID: {eventRangeID: {"status": .., ..}}}` into its envelope, the older one
     into none. Raises `WireError` for any other reply, as for one without the job: a job that has no range is in it.
     """
-    match _json(reply):
+    match read_json(reply):
         case {"success": _} as answer:
-            jobs = _success(answer)
+            jobs = success(answer)
         case jobs:
             pass
     rows = jobs.get(str(panda_id)) if isinstance(jobs, dict) else None
@@ -201,48 +181,3 @@ def _refusal(report: Report, row: Booked | None) -> str:
     if report.archive and row.status in FINISHED and row.archive not in (None, report.archive.lfn):
         return f"PanDA has it in archive {row.archive}"
     return ""
-
-
-# --- shapes ---
-
-
-def _json(text: bytes | str) -> object:
-    """RFC 8259 to the letter: no NaN, no lone surrogate, UTF-8 only, at most 1024 levels. Raises `WireError`."""
-    try:
-        answer: object = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        head = (text.decode(errors="replace") if isinstance(text, bytes) else text)[:80]
-        # An object or a form that broke off may hold secrets (the reply to updateJob does), so it is not quoted.
-        quoted = "" if "{" in head or "=" in head else f": {head!r}"
-        raise WireError(f"PanDA's reply is not JSON at character {error.pos}{quoted}") from None
-    return answer
-
-
-def _native(value: object) -> object:
-    """The older generation writes JSON text inside its JSON."""
-    return _json(value) if isinstance(value, str) else value
-
-
-def _success(answer: object) -> object:
-    """What a reply says, without the envelope. Raises `WireError` unless it says success in all that it says."""
-    match answer:
-        case {"success": True, "data": said}:
-            pass
-        case {"StatusCode": _, **rest} if "success" not in rest:
-            said = answer
-        case {"success": False, "message": str(message)}:
-            raise WireError(f"PanDA did not do it: {message[:200]!r}")
-        case _:
-            raise WireError("PanDA's reply has neither a StatusCode nor success and data")
-    code = said.get("StatusCode", 0) if isinstance(said, dict) else 0
-    if not (code == "0" or (type(code) is int and code == 0)):  # false is no number here
-        raise WireError(f"PanDA did not do it: StatusCode {reprlib.repr(code)}")
-    return said
-
-
-def _command(word: object) -> str | None:
-    if word in (None, "", "NULL"):
-        return None
-    if isinstance(word, str):
-        return word
-    raise WireError(f"PanDA's command is no text: {reprlib.repr(word)}")

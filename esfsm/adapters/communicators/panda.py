@@ -1,0 +1,108 @@
+"""PanDA: asks a server of either generation; where a reply leaves a doubt, it looks into the books."""
+
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import NamedTuple
+
+from esfsm.errors import WireError
+from esfsm.model.report import Answer, Booked, Grant, JobReport, Report
+from esfsm.wire.panda.calls import GENERATIONS, V1, Call, Generation
+from esfsm.wire.panda.jobs import Consumer, read_job_answer
+from esfsm.wire.panda.ranges import read_command, read_grant, read_statuses, read_update, settle
+
+__all__ = ["Ask", "PandaCommunicator", "Reply"]
+
+UNKNOWN_METHOD = (403, 404, 405, 410)
+"""With these a server says that it does not know a method: it is of the other generation."""
+
+
+class Reply(NamedTuple):
+    """What came back: the HTTP status, and the body."""
+
+    status: int
+    body: bytes
+
+
+Ask = Callable[[Call], Reply]
+"""Makes a call; raises `WireError` where no reply came."""
+
+
+class PandaCommunicator:
+    """One job's word with the server. Any thread may use it."""
+
+    def __init__(self, consumer: Consumer, ask: Ask, generations: Sequence[Generation] = GENERATIONS) -> None:
+        """`generations`: those that the server may be of, in the order in which they are tried."""
+        self._consumer, self._ask = consumer, ask
+        self._lock = Lock()
+        self._generations = tuple(generations)
+        self._books_are_open = True
+
+    def join(self) -> None:
+        """The server knows a job that it has sent."""
+
+    def get_event_ranges(self, n: int, request: str) -> Grant:
+        """At most `n` ranges. The server does not know requests, and never whether there are no more."""
+        return Grant(read_grant(self._call(lambda generation: generation.acquire_event_ranges(self._consumer, n))))
+
+    def update_event_ranges(self, report: Report) -> Answer:
+        """Book a report; what the reply leaves open is looked up in the books, where they are open."""
+        command = None
+        try:
+            reply = self._call(lambda generation: generation.update_event_ranges(report))
+            command = self._command_in(reply)
+            answer = read_update(reply, report.event_range_ids)
+        except WireError:
+            booked = self.booked()
+            if booked is None:
+                raise
+            answer = settle(report, booked)
+        else:
+            booked = self.booked() if answer.doubted else None
+            answer = answer if booked is None else settle(report, booked)
+        return Answer(answer.accepted, answer.refused, answer.doubted, answer.why, command)
+
+    def update_job(self, report: JobReport) -> str | None:
+        """A heartbeat, or the final report."""
+        return read_job_answer(self._call(lambda generation: generation.update_job(self._consumer, report)))
+
+    def booked(self) -> dict[str, Booked] | None:
+        """What the server has of this job; None where its books are closed: the older servers have none to show."""
+        call = V1().event_range_statuses(self._consumer)
+        if not self._books_are_open or call is None:
+            return None
+        reply = self._ask(call)
+        if reply.status in UNKNOWN_METHOD:
+            self._books_are_open = False
+            return None
+        return read_statuses(_body(reply), self._consumer.panda_id)
+
+    def close(self) -> None:
+        """Nothing is kept here."""
+
+    def _call(self, make: Callable[[Generation], Call]) -> bytes:
+        """Make a call in the words of the generation that the server is of. Raises `WireError`."""
+        with self._lock:
+            generations = self._generations
+        for number, generation in enumerate(generations, 1):
+            reply = self._ask(make(generation))
+            if reply.status in UNKNOWN_METHOD and number < len(generations):
+                continue
+            body = _body(reply)
+            with self._lock:
+                self._generations = (generation,)
+            return body
+        raise AssertionError("there is one generation at least")
+
+    def _command_in(self, reply: bytes) -> str | None:
+        """What the server wants of the job; a reply from which that cannot be read says nothing about it."""
+        try:
+            return read_command(reply, self._consumer.panda_id)
+        except WireError:
+            return None
+
+
+def _body(reply: Reply) -> bytes:
+    if reply.status == 200:
+        return reply.body
+    text = " ".join(reply.body[:200].decode(errors="replace").split())
+    raise WireError(f"HTTP {reply.status}: {text}")

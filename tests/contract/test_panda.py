@@ -1,0 +1,172 @@
+"""The communicator for PanDA at servers of both generations, which reply as the real ones were seen to."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from esfsm.adapters.communicators.panda import PandaCommunicator, Reply
+from esfsm.errors import WireError
+from esfsm.model.report import Answer, ArchiveRecord, Grant, JobReport, Report
+from esfsm.wire.panda.calls import Call
+from esfsm.wire.panda.jobs import Consumer
+
+NAMES = ("1001-5001-100101-1-10", "1001-5001-100101-2-10")
+FINISHED = Report(NAMES, ArchiveRecord("a.tar", 1000, "0badcafe", 117))
+FORBIDDEN = Reply(403, b"ERROR : method getEventRanges is forbidden")
+NO_RANGES = Reply(200, b'{"StatusCode": 0, "eventRanges": []}')
+NO_RANGES_V1 = Reply(200, b'{"success": true, "message": "", "data": []}')
+AFTER_COMMIT = Reply(500, b"unhashable type: 'list'")
+
+Replies = list[Reply | str]
+
+
+class Server:
+    """Replies one after the other; a text is what went wrong on the wire."""
+
+    def __init__(self, *replies: Reply | str) -> None:
+        self.replies, self.asked = list(replies), []
+
+    def __call__(self, call: Call) -> Reply:
+        self.asked.append(call.path.partition("?")[0])
+        reply = self.replies.pop(0)
+        if isinstance(reply, str):
+            raise WireError(reply)
+        return reply
+
+
+@pytest.fixture
+def talk() -> Callable[..., tuple[PandaCommunicator, Server]]:
+    def talk(*replies: Reply | str) -> tuple[PandaCommunicator, Server]:
+        server = Server(*replies)
+        return PandaCommunicator(Consumer(5001, 4001, 1001), server), server
+
+    return talk
+
+
+def booked(*statuses: str) -> Reply:
+    rows = {
+        name: {"status": status, "error": None, "dialog": None} for name, status in zip(NAMES, statuses, strict=True)
+    }
+    return Reply(200, json.dumps({"success": True, "message": "", "data": {"5001": rows}}).encode())
+
+
+def words(*returns: object, command: str | None = None) -> Reply:
+    return Reply(200, json.dumps({"StatusCode": 0, "Returns": returns, "Command": {"5001": command}}).encode())
+
+
+LEGACY, V1 = "/server/panda/getEventRanges", "/api/v1/event/acquire_event_ranges"
+
+
+# --- two generations ----------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_does_not_know_a_method_is_asked_in_the_words_of_the_other_generation_from_then_on(talk) -> None:
+    panda, server = talk(FORBIDDEN, NO_RANGES_V1, NO_RANGES_V1)
+    assert panda.get_event_ranges(2, "r.0") == panda.get_event_ranges(2, "r.1") == Grant()
+    assert server.asked == [LEGACY, V1, V1]
+
+
+def test_a_server_that_knows_the_older_words_is_never_asked_in_others(talk) -> None:
+    panda, server = talk(NO_RANGES, FORBIDDEN)
+    panda.get_event_ranges(2, "r.0")
+    with pytest.raises(WireError, match="HTTP 403: ERROR : method getEventRanges is forbidden"):
+        panda.get_event_ranges(2, "r.1")
+    assert server.asked == [LEGACY, LEGACY]
+
+
+@pytest.mark.parametrize("reply", [AFTER_COMMIT, "timed out"])
+def test_what_a_server_says_in_trouble_does_not_tell_its_generation(talk, reply: Reply | str) -> None:
+    panda, server = talk(reply, FORBIDDEN, NO_RANGES_V1)
+    with pytest.raises(WireError):
+        panda.get_event_ranges(2, "r.0")
+    assert panda.get_event_ranges(2, "r.0") == Grant()
+    assert server.asked == [LEGACY, LEGACY, V1]
+
+
+def test_who_has_no_rights_is_told_so_by_both(talk) -> None:
+    panda, server = talk(FORBIDDEN, Reply(403, b"production or pilot role required"))
+    with pytest.raises(WireError, match="HTTP 403: production or pilot role required"):
+        panda.get_event_ranges(2, "r.0")
+    assert server.asked == [LEGACY, V1]
+
+
+def test_no_ranges_is_never_the_end(talk) -> None:
+    panda, _ = talk(NO_RANGES)
+    assert not panda.get_event_ranges(2, "r.0").exhausted
+
+
+# --- reports ------------------------------------------------------------------------------------------------------
+
+
+def test_a_reply_without_doubt_is_believed_and_the_books_stay_closed(talk) -> None:
+    panda, server = talk(words(True, True))
+    assert panda.update_event_ranges(FINISHED) == Answer(NAMES)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        AFTER_COMMIT,
+        words(True, True, False),
+        words(True),
+        words(False, True),
+        Reply(200, b"<html>"),
+        Reply(200, b""),
+        "reset",
+    ],
+    ids=["500", "one too many", "too short", "false", "html", "empty", "lost"],
+)
+def test_what_cannot_be_believed_is_looked_up(talk, reply: Reply | str) -> None:
+    panda, server = talk(reply, booked("finished", "sent"))
+    answer = panda.update_event_ranges(FINISHED)
+    assert (answer.accepted, answer.refused, answer.doubted) == (NAMES[:1], (), ())
+    assert server.asked[1] == "/api/v1/event/get_event_range_statuses"
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_where_the_books_are_closed_a_lost_reply_stays_lost_and_a_doubt_a_doubt(talk, status: int) -> None:
+    panda, server = talk("reset", Reply(status, b""), words(False, True))
+    with pytest.raises(WireError, match="reset"):
+        panda.update_event_ranges(FINISHED)
+    assert panda.update_event_ranges(FINISHED).doubted == NAMES[:1]
+    assert len(server.asked) == 3, "they are not asked for again"
+
+
+def test_books_that_cannot_be_read_now_leave_it_open(talk) -> None:
+    panda, _ = talk(AFTER_COMMIT, Reply(500, b"database"), AFTER_COMMIT, booked("finished", "finished"))
+    with pytest.raises(WireError, match="HTTP 500: database"):
+        panda.update_event_ranges(FINISHED)
+    assert panda.update_event_ranges(FINISHED).accepted == NAMES
+
+
+@pytest.mark.parametrize("command", ["tobekilled", "softkill", None])
+@pytest.mark.parametrize("returns", [(True, True), (True, True, False)], ids=["believed", "looked up"])
+def test_a_command_comes_with_the_reply_whatever_the_words_are(
+    talk, command: str | None, returns: tuple[bool, ...]
+) -> None:
+    panda, _ = talk(words(*returns, command=command), booked("finished", "finished"))
+    assert panda.update_event_ranges(FINISHED).command == command
+
+
+# --- heartbeats ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["tobekilled", "softkill", "alreadydone"])
+def test_a_heartbeat_is_answered_by_a_command(talk, word: str) -> None:
+    panda, _ = talk(Reply(200, json.dumps({"StatusCode": 0, "command": word}).encode()))
+    assert panda.update_job(JobReport("running")) == word
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(200, b'{"success": true, "message": "Database error", "data": {"StatusCode": 30}}'),
+        Reply(502, b"<html>\n</html>"),
+    ],
+)
+def test_a_heartbeat_that_was_not_booked_is_no_answer(talk, reply: Reply) -> None:
+    panda, _ = talk(reply)
+    with pytest.raises(WireError):
+        panda.update_job(JobReport("running"))
