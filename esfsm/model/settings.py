@@ -23,6 +23,8 @@ PILOTS_NAMES = {
     "PILOT_ES_EXECUTOR_TYPE": "executor_type",
     "COMMUNICATOR_PLUGIN": "communicator",
     "ATHENA_PROC_NUMBER": "cores",
+    "PANDA_SERVER_URL": "panda_server",
+    "X509_CERT_DIR": "ca_directory",
 }
 """What pilots and sites set already, and the setting that it is."""
 
@@ -41,6 +43,15 @@ class Settings(BaseSettings):
     """Where an Event Service payload runs: generic (this node), or a plug-in's name."""
     communicator: str = "local"
     """Who hands out event ranges."""
+    panda_server: str = "https://pandaserver.cern.ch:25443"
+    """The PanDA server."""
+    panda_api: Literal["auto", "legacy", "v1"] = "auto"
+    """Which generation of servers it is of; auto: its first answer tells."""
+    ca_directory: Path | None = None
+    """The certificates of authorities that are trusted; None: /etc/grid-security/certificates, or else those of the
+    system."""
+    queue: str | None = None
+    """The PanDA queue that the job runs at, for the server to know."""
     channel: str = "zmq"
     """The wire to the payload."""
     queuedata: Path | None = None

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from random import Random
 
-from esfsm.adapters.communicators.panda import PandaCommunicator, Reply
+from esfsm.adapters.communicators.panda import PandaCommunicator
 from esfsm.core import actions as a
 from esfsm.core import facts as f
 from esfsm.equipment import Equipment, SeenFile
@@ -20,7 +20,7 @@ from esfsm.simulation.payload import Truth
 from esfsm.simulation.server import TASK_ID, Server
 from esfsm.simulation.weather import Weather
 from esfsm.transfers import Transfers
-from esfsm.wire.panda.calls import Call
+from esfsm.wire.panda.calls import Call, Reply
 from esfsm.wire.panda.jobs import Consumer
 
 __all__ = ["Client", "SimEquipment", "SimTransfers", "Storages"]

@@ -1,14 +1,21 @@
 """The communicator for PanDA at servers of both generations, which reply as the real ones were seen to."""
 
 import json
+import socket
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
+from contract.web import Asked, reply, serving
 
-from esfsm.adapters.communicators.panda import PandaCommunicator, Reply
-from esfsm.errors import WireError
+from esfsm import plugins
+from esfsm.adapters.communicators.panda import PandaCommunicator
+from esfsm.errors import UnusableInput, WireError
+from esfsm.model.job import Job
 from esfsm.model.report import Answer, ArchiveRecord, Grant, JobReport, Report
-from esfsm.wire.panda.calls import Call
+from esfsm.model.settings import Settings
+from esfsm.wire.panda.calls import Call, Reply
 from esfsm.wire.panda.jobs import Consumer
 
 NAMES = ("1001-5001-100101-1-10", "1001-5001-100101-2-10")
@@ -170,3 +177,44 @@ def test_a_heartbeat_that_was_not_booked_is_no_answer(talk, reply: Reply) -> Non
     panda, _ = talk(reply)
     with pytest.raises(WireError):
         panda.update_job(JobReport("running"))
+
+
+# --- as the settings say ------------------------------------------------------------------------------------------
+
+
+def test_a_job_asks_the_server_that_its_settings_name_as_who_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    token.touch(0o600)
+    token.write_text("secret")
+    monkeypatch.setenv("PANDA_AUTH_TOKEN", str(token))
+    monkeypatch.setenv("PANDA_AUTH_ORIGIN", "atlas.pilot")
+    seen: list[tuple[str, str, bytes]] = []
+
+    def handle(asked: Asked) -> None:
+        body = reply(asked, b'{"success": true, "message": "", "data": {"StatusCode": 0, "command": "NULL"}}')
+        seen.append((asked.path, asked.headers["Authorization"], body))
+
+    job = Job.read({"PandaID": 5001, "taskID": 1001, "jobsetID": 4001, "attemptNr": 2})
+    with serving(handle) as url:
+        settings = Settings(panda_server=url, panda_api="v1", queue="CERN_ES")
+        with closing(plugins.find("communicators", "panda")(job, settings, tmp_path, "run")) as panda:
+            assert panda.update_job(JobReport("running")) is None
+    ((path, authorization, body),) = seen
+    said = {
+        "job_id": 5001,
+        "job_status": "running",
+        "attempt_nr": 2,
+        "site_name": "CERN_ES",
+        "node": socket.gethostname(),
+    }
+    assert (path, authorization, json.loads(body)) == ("/api/v1/pilot/update_job", "Bearer secret", said)
+
+
+@pytest.mark.parametrize("missing", ["taskID", "jobsetID"])
+def test_a_job_that_panda_did_not_send_has_no_ranges_there(tmp_path: Path, missing: str) -> None:
+    definition = {"PandaID": 5001, "taskID": 1001, "jobsetID": 4001}
+    del definition[missing]
+    with pytest.raises(UnusableInput, match="without taskID and jobsetID"):
+        plugins.find("communicators", "panda")(Job.read(definition), Settings(), tmp_path, "run")

@@ -1,38 +1,59 @@
 """PanDA: asks a server of either generation; where a reply leaves a doubt, it looks into the books."""
 
+import os
+import socket
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
 
-from esfsm.errors import WireError
+from esfsm.adapters.communicators.connection import Connection
+from esfsm.adapters.communicators.identity import find_identity
+from esfsm.errors import UnusableInput, WireError
+from esfsm.model.job import Job
 from esfsm.model.report import Answer, Booked, Grant, JobReport, Report
-from esfsm.wire.panda.calls import GENERATIONS, V1, Call, Generation
+from esfsm.model.settings import Settings
+from esfsm.wire.panda.calls import GENERATIONS, V1, Call, Generation, Reply
 from esfsm.wire.panda.jobs import Consumer, read_job_answer
 from esfsm.wire.panda.ranges import read_command, read_grant, read_statuses, read_update, settle
 
-__all__ = ["Ask", "PandaCommunicator", "Reply"]
+__all__ = ["Ask", "PandaCommunicator", "open_panda"]
 
 UNKNOWN_METHOD = (403, 404, 405, 410)
 """With these a server says that it does not know a method: it is of the other generation."""
-
-
-class Reply(NamedTuple):
-    """What came back: the HTTP status, and the body."""
-
-    status: int
-    body: bytes
 
 
 Ask = Callable[[Call], Reply]
 """Makes a call; raises `WireError` where no reply came."""
 
 
+def open_panda(job: Job, settings: Settings, workdir: Path, run: str) -> "PandaCommunicator":
+    """The communicator for a job that PanDA has sent, at the server that the settings name.
+
+    Raises `UnusableInput` for a job without the numbers that PanDA knows it by, for what is no server, and where we are
+    nobody.
+    """
+    if job.task_id is None or job.jobset_id is None:
+        raise UnusableInput("PanDA gives no event ranges to a job without taskID and jobsetID")
+    consumer = Consumer(
+        job.panda_id, job.jobset_id, job.task_id, job.attempt_nr, settings.queue or "", socket.gethostname()
+    )
+    connection = Connection(settings.panda_server, find_identity(os.environ), settings.ca_directory)
+    generations = [each for each in GENERATIONS if settings.panda_api in ("auto", each.name)]
+    return PandaCommunicator(consumer, connection, generations, connection.close)
+
+
 class PandaCommunicator:
     """One job's word with the server. Any thread may use it."""
 
-    def __init__(self, consumer: Consumer, ask: Ask, generations: Sequence[Generation] = GENERATIONS) -> None:
-        """`generations`: those that the server may be of, in the order in which they are tried."""
-        self._consumer, self._ask = consumer, ask
+    def __init__(
+        self,
+        consumer: Consumer,
+        ask: Ask,
+        generations: Sequence[Generation] = GENERATIONS,
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`generations`: those that the server may be of, in the order in which they are tried; `close` ends `ask`."""
+        self._consumer, self._ask, self.close = consumer, ask, close
         self._lock = Lock()
         self._generations = tuple(generations)
         self._books_are_open = True
@@ -75,9 +96,6 @@ class PandaCommunicator:
             self._books_are_open = False
             return None
         return read_statuses(_body(reply), self._consumer.panda_id)
-
-    def close(self) -> None:
-        """Nothing is kept here."""
 
     def _call(self, make: Callable[[Generation], Call]) -> bytes:
         """Make a call in the words of the generation that the server is of. Raises `WireError`."""

@@ -14,7 +14,7 @@ from esfsm.model.report import JobReport, Report
 from esfsm.wire.panda.jobs import Consumer, heartbeat
 from esfsm.wire.panda.ranges import range_updates, update_version
 
-__all__ = ["GENERATIONS", "Call", "Generation", "Legacy", "V1"]
+__all__ = ["GENERATIONS", "Call", "Generation", "Legacy", "Reply", "V1"]
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -50,6 +50,13 @@ class Call(NamedTuple):
     path: str
     headers: Mapping[str, str]
     body: bytes = b""
+
+
+class Reply(NamedTuple):
+    """What came back: the HTTP status, and the body."""
+
+    status: int
+    body: bytes
 
 
 class Generation(Protocol):
