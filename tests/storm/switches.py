@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import orjson
 
+from esfsm.adapters.communicators import panda
 from esfsm.core import facts as f
 from esfsm.core import stageout
 from esfsm.core.ranges import Ranges
@@ -18,7 +19,6 @@ from esfsm.simulation import executor
 from esfsm.simulation.disk import SimFile
 from esfsm.simulation.equipment import SimTransfers
 from esfsm.simulation.weather import CALM, Weather
-from esfsm.wire.panda import ranges
 
 Patches = Iterator[AbstractContextManager[object]]
 POWER_CUTS = Weather(engine_killed=1.0, power_fails=0.5)
@@ -162,18 +162,18 @@ def length_of_answers() -> Patches:
         missing = len(event_range_ids) - len(words)
         return Answer(tuple(event_range_ids)) if all(words[: len(event_range_ids)]) or missing > 0 else Answer()
 
-    yield patch.object(ranges, "read_update", read_update)
+    yield patch.object(panda, "read_update", read_update)
 
 
 @switch(sees="finished in the journal, cancelled at the server", weather=Weather(rolled_back=0.3))
 def doubts() -> Patches:
     """What is doubted is believed."""
 
-    def read_update(reply: str, event_range_ids: tuple[str, ...], real=ranges.read_update) -> Answer:
+    def read_update(reply: str, event_range_ids: tuple[str, ...], real=panda.read_update) -> Answer:
         answer = real(reply, event_range_ids)
         return Answer(tuple(event_range_ids)) if answer.doubted else answer
 
-    yield patch.object(ranges, "read_update", read_update)
+    yield patch.object(panda, "read_update", read_update)
 
 
 @switch(sees="reported failed without a cause", weather=Weather(stop_request=0.8))
