@@ -26,7 +26,7 @@ RENAMED = {1: {"ranges_refused": "report_given_up"}}
 OWN = ("eventRangeID", "startEvent", "lastEvent")
 """What each event range has for itself."""
 
-SHORT = {"event_range_id": "id", "event_range_ids": "ids"}
+SHORT = {"event_range_id": "id", "event_range_ids": "ids", "size_bytes": "size"}
 LONG = {short: name for name, short in SHORT.items()}
 """Names that stand in nearly every line of a long journal."""
 
