@@ -25,6 +25,7 @@ from esfsm.model.settings import Settings
 __all__ = ["Decision", "Engine", "Step"]
 
 PAYLOADS = frozenset({"run_payload", "run_es_payload"})
+ENDED = (f.PayloadFinished, f.PayloadFailed)
 NO_TROUBLE = (int(PilotErrorCode.NONE), "")
 
 
@@ -149,8 +150,11 @@ class Engine:
         action = self._outstanding.get(fact.answers)
         if action is None:
             return None
-        may_say = {action.fact.name} if isinstance(action, Note) else action.answered_by | action.ended_by
-        if fact.name not in may_say and not isinstance(fact, f.ActionBroke):
+        if isinstance(action, Note):
+            expected = fact.name == action.fact.name
+        else:
+            expected = fact.name in action.answered_by or fact.name in action.ended_by
+        if not expected and not isinstance(fact, f.ActionBroke):
             raise WorkflowError(f"action {action.name}", "asked for", fact.name)
         return action
 
@@ -169,7 +173,7 @@ class Engine:
         """Remember what a fact says, wherever the job stands."""
         if isinstance(fact, f.PayloadStarted):
             self.exit_code, self.started = None, fact
-        elif isinstance(fact, f.PayloadFinished | f.PayloadFailed):
+        elif isinstance(fact, ENDED):
             self.exit_code = fact.exit_code
         elif isinstance(fact, f.JobResumed):
             self._resume(Settings.model_validate(fact.settings))
@@ -282,8 +286,11 @@ class Engine:
 
     def _alarm(self, when: float | None) -> list[Action]:
         """An alarm, unless there is none to set or one that rings by then."""
-        if when is None or any(isinstance(a, SetAlarm) and a.when <= when for a in self._outstanding.values()):
+        if when is None:
             return []
+        for action in self._outstanding.values():
+            if isinstance(action, SetAlarm) and action.when <= when:
+                return []
         return [SetAlarm(when=when)]
 
     def _report(self) -> JobReport:

@@ -69,9 +69,11 @@ class Ledger:
     def step(self, fact: str, event_range_ids: Iterable[str]) -> None:
         """Take ranges one arrow further; raises `WorkflowError` when one of them cannot hear the fact."""
         for event_range_id, target in [(name, self._target(name, fact)) for name in event_range_ids]:
-            del self._waiting[self._state[event_range_id]][event_range_id]
-            self._free.pop(event_range_id, None)
-            self._stocked.pop(event_range_id, None)
+            before = self._state[event_range_id]
+            del self._waiting[before][event_range_id]
+            if before == self._table.starts:
+                self._free.pop(event_range_id, None)
+                self._stocked.pop(event_range_id, None)
             self._put(event_range_id, target)
 
     def hears(self, event_range_id: str, fact: str) -> bool:

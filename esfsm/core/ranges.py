@@ -178,7 +178,7 @@ class Ranges:
     def _hear_broker(self, fact: f.Fact) -> None:
         supply = self._supply
         supply.asking = False
-        self._requests += isinstance(fact, f.RangesGranted | f.RangesExhausted)
+        self._requests += isinstance(fact, (f.RangesGranted, f.RangesExhausted))
         new: tuple[str, ...] = ()
         if isinstance(fact, f.RangesGranted):
             self.total = self.total if fact.total is None else fact.total
