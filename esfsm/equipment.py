@@ -84,7 +84,7 @@ class Equipment:
 
         `granted`: an event range that the job has, if it has any; a server that does not know it is another one.
         """
-        assert self.mark
+        _ = self.mark  # it can be had now, or nothing is begun
         if granted is not None:
             plugins.find("executors", self._settings.executor_type)
             booked = self.communicator.booked()

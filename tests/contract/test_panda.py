@@ -132,13 +132,20 @@ def test_what_cannot_be_believed_is_looked_up(talk, reply: Reply | str) -> None:
     assert server.asked[1] == "/api/v1/event/get_event_range_statuses"
 
 
-@pytest.mark.parametrize("status", [403, 404])
-def test_where_the_books_are_closed_a_lost_reply_stays_lost_and_a_doubt_a_doubt(talk, status: int) -> None:
-    panda, server = talk("reset", Reply(status, b""), words(False, True))
+@pytest.mark.parametrize("closed", [FORBIDDEN, Reply(404, b"")])
+def test_where_the_books_are_closed_a_lost_reply_stays_lost_and_a_doubt_a_doubt(talk, closed: Reply) -> None:
+    panda, server = talk("reset", closed, words(False, True))
     with pytest.raises(WireError, match="reset"):
         panda.update_event_ranges(FINISHED)
     assert panda.update_event_ranges(FINISHED).doubted == NAMES[:1]
     assert len(server.asked) == 3, "they are not asked for again"
+
+
+def test_books_that_are_not_shown_to_somebody_without_a_proxy_are_asked_for_again(talk) -> None:
+    panda, _ = talk(AFTER_COMMIT, Reply(403, b"no role"), AFTER_COMMIT, booked("finished", "finished"))
+    with pytest.raises(WireError, match="HTTP 403: no role"):
+        panda.update_event_ranges(FINISHED)
+    assert panda.update_event_ranges(FINISHED).accepted == NAMES
 
 
 def test_books_that_cannot_be_read_now_leave_it_open(talk) -> None:

@@ -153,6 +153,15 @@ def test_a_proxy_says_who_we_are_and_a_new_one_says_it_anew(
         assert connection(CALL).body == b"me.second"
 
 
+def test_a_proxy_that_is_none_is_no_reply(
+    connect: Connect, tls: ssl.SSLContext, authorities: Path, tmp_path: Path
+) -> None:
+    proxy = tmp_path / "proxy"
+    proxy.touch(0o600)
+    with serving(who, tls) as url, pytest.raises(WireError, match=url):
+        connect(url, Proxy(proxy), ca_directory=authorities)(CALL)
+
+
 def test_a_token_says_who_we_are_and_a_new_one_says_it_anew(connect: Connect, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.touch(0o600)

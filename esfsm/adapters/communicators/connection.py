@@ -47,7 +47,7 @@ class Connection:
         try:
             headers = {**call.headers, **self._identity.headers()}
             pool = self._pool()
-        except UnusableInput as error:  # a proxy that is being renewed
+        except (UnusableInput, OSError) as error:  # a proxy that is being renewed
             raise WireError(str(error)) from None
         until = monotonic() + self._reply_s
         try:
@@ -65,7 +65,7 @@ class Connection:
                 return Reply(response.status, self._body(response.read1, until))
             finally:
                 response.close()
-        except HTTPError as error:
+        except (HTTPError, OSError) as error:  # OSError: of a proxy that is none
             raise WireError(f"{self._url}: {_sentence(error)}") from None
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class Connection:
             return self._opened[1]
 
 
-def _sentence(error: HTTPError) -> str:
+def _sentence(error: Exception) -> str:
     """What went wrong, in one line, without the address that stands before it."""
     cause = getattr(error, "reason", None) or error
     text = str(cause).partition(": ")[2] if "object at 0x" in str(cause) else str(cause)

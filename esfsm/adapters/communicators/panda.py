@@ -18,8 +18,9 @@ from esfsm.wire.panda.ranges import read_command, read_grant, read_statuses, rea
 
 __all__ = ["Ask", "PandaCommunicator", "open_panda"]
 
-UNKNOWN_METHOD = (403, 404, 405, 410)
-"""With these a server says that it does not know a method: it is of the other generation."""
+UNKNOWN_METHOD = (404, 405, 410)
+FORBIDDEN = b" is forbidden"
+"""What a server says, with HTTP status 403, of a method that it does not know; without a proxy it says other words."""
 
 
 Ask = Callable[[Call], Reply]
@@ -92,7 +93,7 @@ class PandaCommunicator:
         if not self._books_are_open or call is None:
             return None
         reply = self._ask(call)
-        if reply.status in UNKNOWN_METHOD:
+        if _is_of_the_other_generation(reply):
             self._books_are_open = False
             return None
         return read_statuses(_body(reply), self._consumer.panda_id)
@@ -103,7 +104,7 @@ class PandaCommunicator:
             generations = self._generations
         for number, generation in enumerate(generations, 1):
             reply = self._ask(make(generation))
-            if reply.status in UNKNOWN_METHOD and number < len(generations):
+            if _is_of_the_other_generation(reply) and number < len(generations):
                 continue
             body = _body(reply)
             with self._lock:
@@ -117,6 +118,11 @@ class PandaCommunicator:
             return read_command(reply, self._consumer.panda_id)
         except WireError:
             return None
+
+
+def _is_of_the_other_generation(reply: Reply) -> bool:
+    """Whether a server does not know the method; one that does not know us may do so in a minute."""
+    return reply.status in UNKNOWN_METHOD or (reply.status == 403 and FORBIDDEN in reply.body)
 
 
 def _body(reply: Reply) -> bytes:
