@@ -10,5 +10,5 @@ serves replay and readers. `synced` is the last fact that was surely on the disk
 bytes of the line before `,"crc"`.
 
 A damaged line ends the journal when no line behind it says that something behind it was on the disk: a torn last line,
-or what a power failure left of the last writes. Any other damage is refused. One writer: the file is locked.
+or what a power failure left of the last writes. Any other damage is refused. One writer: file and directory are locked.
 """

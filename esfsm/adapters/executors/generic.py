@@ -61,10 +61,8 @@ class GenericExecutor:
             undo.pop_all()
         if sent:
             hooks.ranges_sent(sent)
-        in_hand, limits = (
-            {*orphan.in_hand, *sent},
-            {**self._limits, "adopt_patience_s": self._settings.adopt_patience_s},
-        )
+        in_hand = {*orphan.in_hand, *sent}
+        limits = {**self._limits, "adopt_patience_s": self._settings.adopt_patience_s}
         process = AdoptedESProcess(payload, wire, adopted, last, hooks=hooks, in_hand=in_hand, **limits)
         return _RunningEventService(process, hooks)
 
