@@ -16,7 +16,7 @@ from typing import NamedTuple
 from esfsm.core import facts as f
 from esfsm.core.actions import ACTIONS, Action, DrainRanges, Note, ReportJob, RunEsPayload, SetAlarm, Stop, gist
 from esfsm.core.ranges import Ranges
-from esfsm.core.stageout import DIAG_LENGTH, pause_s
+from esfsm.core.stageout import DIAG_LENGTH, NEVER, pause_s
 from esfsm.core.workflow import Arrow, Workflow, all_arrows, machine
 from esfsm.errors import PilotErrorCode, WorkflowError
 from esfsm.model.report import JobReport
@@ -26,6 +26,8 @@ __all__ = ["Decision", "Engine", "Step"]
 
 PAYLOADS = frozenset({"run_payload", "run_es_payload"})
 ENDED = (f.PayloadFinished, f.PayloadFailed)
+GOING_ON = (f.RangesSent, f.OutputProduced)
+"""Nearly all facts of a job; only its ranges have to do with them."""
 NO_TROUBLE = (int(PilotErrorCode.NONE), "")
 
 
@@ -48,7 +50,7 @@ class Decision(NamedTuple):
     def told(self) -> tuple[str, ...]:
         """As it is written into the journal: `-> staging-out`, `pack_outputs 21: ...`."""
         entered = () if self.entered is None else (f"-> {self.entered}",)
-        return (*entered, *map(gist, self.actions))
+        return (*entered, *map(gist, self.actions)) if self.actions else entered
 
 
 class Engine:
@@ -76,6 +78,8 @@ class Engine:
         self._now = 0.0
         self._doing = 0
         self._flush = False
+        self._next_due = 0.0
+        """When something is due by time alone."""
         self._reports = 0
         self._report_again: float | None = None
         self.unreported = False
@@ -133,12 +137,16 @@ class Engine:
         ends = action is not None and self._ends(fact, action)
         if ends:
             del self._outstanding[fact.answers]
-        self._book(fact, action, ends)
+        if not isinstance(fact, GOING_ON):
+            self._book(fact, action, ends)
+        self.ranges.hear(fact, action)
         actions = [] if self._moves_nothing(fact, action) else self._move(fact)
         if isinstance(fact, f.PayloadGone) and fact.answers in self._outstanding:
             actions.append(self._outstanding[fact.answers])  # begun and never answered: begun again
-        actions += self._due()
-        return Decision(None if self.state == before else self.state, tuple(actions))
+        entered = None if self.state == before else self.state
+        if entered or not self._goes_on(fact):
+            actions += self._due()
+        return Decision(entered, tuple(actions))
 
     def answered(self, fact: f.Fact) -> Action | None:
         """The action that a fact answers; None when it answers none, or one that has ended already.
@@ -170,7 +178,7 @@ class Engine:
         return fact.answers != self._doing if action.for_state else isinstance(fact, f.ActionBroke)
 
     def _book(self, fact: f.Fact, action: Action | None, ends: bool) -> None:
-        """Remember what a fact says, wherever the job stands."""
+        """Remember what a fact says about the job, wherever that stands."""
         if isinstance(fact, f.PayloadStarted):
             self.exit_code, self.started = None, fact
         elif isinstance(fact, ENDED):
@@ -181,7 +189,6 @@ class Engine:
         if action is not None and action.name in PAYLOADS and (ends or isinstance(fact, f.PayloadGone)):
             self.started = None
             self.ranges.payload_gone()
-        self.ranges.hear(fact, action)
         if isinstance(fact, f.OutputsStaged):
             self.outputs = fact.files or tuple(self.ranges.stageout.staged.values())
         if isinstance(action, ReportJob) and fact.answers == self._doing:
@@ -259,8 +266,14 @@ class Engine:
             self._outstanding[self._last] = asked
         return asked
 
+    def _goes_on(self, fact: f.Fact) -> bool:
+        """Whether a payload goes on and nothing is due by that: looking for what is due costs more than all else."""
+        is_quiet = self._now < self._next_due and not self.ranges.stageout.last_output_counts
+        return is_quiet and isinstance(fact, GOING_ON) and fact.answers in self._outstanding
+
     def _due(self) -> list[Action]:
         """What is due by itself: the final report once more, or whatever the ranges of this state need."""
+        self._next_due = NEVER
         if self._report_again is not None:
             return self._due_report(self._report_again)
         if self.workflow.states[self.state].holds is None:
@@ -268,11 +281,12 @@ class Engine:
         doing = self._outstanding.get(self._doing)
         feeding = doing is not None and doing.name in PAYLOADS
         alive = feeding or bool(self._payloads())
-        due = list(self.ranges.due(self._now, feeding=feeding, flush=self._flush or not alive))
+        due = self.ranges.due(self._now, feeding=feeding, flush=self._flush or not alive)
         self._flush = False
         if not alive and self._doing == 0:
             due += self.ranges.settle()
-        due += self._alarm(self.ranges.alarm(feeding=feeding))
+        self._next_due = self.ranges.alarm(feeding=feeding)
+        due += self._alarm(self._next_due)
         if not due:
             return []
         noted = [action.fact for action in self.outstanding() if isinstance(action, Note)]
@@ -280,13 +294,14 @@ class Engine:
 
     def _due_report(self, when: float) -> list[Action]:
         if when > self._now:
+            self._next_due = when
             return [self._ask(alarm) for alarm in self._alarm(when)]
         self._report_again = None
         return self._enter()
 
-    def _alarm(self, when: float | None) -> list[Action]:
+    def _alarm(self, when: float) -> list[Action]:
         """An alarm, unless there is none to set or one that rings by then."""
-        if when is None:
+        if when == NEVER:
             return []
         for action in self._outstanding.values():
             if isinstance(action, SetAlarm) and action.when <= when:

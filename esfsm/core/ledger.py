@@ -19,7 +19,7 @@ class Ledger:
     """The ranges of one job; `table` is the life of each."""
 
     def __init__(self, table: Workflow) -> None:
-        self._table = table
+        self._table, self._targets = table, table.targets
         self._state: dict[str, str] = {}
         self._waiting: dict[str, dict[str, None]] = {
             name: {} for name, state in table.states.items() if state.on or name not in table.ends
@@ -52,6 +52,11 @@ class Ledger:
         """The ranges in a state with a way out, in the order in which they came there."""
         return tuple(self._waiting[state])
 
+    def granted(self, event_range_ids: Iterable[str]) -> Iterable[str]:
+        """Those of them that are granted, each once."""
+        granted = self._waiting[self._table.starts]
+        return {name: None for name in event_range_ids if name in granted}
+
     @property
     def open(self) -> int:
         """How many ranges have not reached an end."""
@@ -67,22 +72,19 @@ class Ledger:
         return tuple(new)
 
     def step(self, fact: str, event_range_ids: Iterable[str]) -> None:
-        """Take ranges one arrow further; raises `WorkflowError` when one of them cannot hear the fact."""
-        for event_range_id, target in [(name, self._target(name, fact)) for name in event_range_ids]:
-            before = self._state[event_range_id]
+        """Take ranges, each named once, one arrow further; raises `WorkflowError` when one cannot hear the fact."""
+        state, targets, named = self._state, self._targets, tuple(event_range_ids)
+        for event_range_id in named:
+            before = state.get(event_range_id, "never granted")
+            if (before, fact) not in targets:
+                raise WorkflowError(f"event range {event_range_id}", before, fact)
+        for event_range_id in named:
+            before = state[event_range_id]
             del self._waiting[before][event_range_id]
             if before == self._table.starts:
                 self._free.pop(event_range_id, None)
                 self._stocked.pop(event_range_id, None)
-            self._put(event_range_id, target)
-
-    def hears(self, event_range_id: str, fact: str) -> bool:
-        """Whether a range could take this step."""
-        try:
-            self._target(event_range_id, fact)
-        except WorkflowError:
-            return False
-        return True
+            self._put(event_range_id, targets[before, fact])
 
     def hand_over(self, n: int) -> tuple[EventRange, ...]:
         """At most `n` granted ranges that no payload has in its stock; from now on it has."""
@@ -104,12 +106,6 @@ class Ledger:
     def adopted(self) -> None:
         """A payload outlived its engine, and its stock died with that."""
         self._free, self._stocked = {**self._stocked, **self._free}, {}
-
-    def _target(self, event_range_id: str, fact: str) -> str:
-        state = self._state.get(event_range_id)
-        if state is None:
-            raise WorkflowError(f"event range {event_range_id}", "never granted", fact)
-        return self._table.next(state, fact)
 
     def _put(self, event_range_id: str, state: str) -> None:
         self._state[event_range_id] = state

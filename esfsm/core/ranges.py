@@ -58,13 +58,12 @@ class Ranges:
             case f.RangesWanted():
                 self._supply.wanted = fact.n
             case f.RangesSent():
-                held = [i for i in fact.event_range_ids if i in self.ledger and self.ledger[i] == "granted"]
-                self.ledger.step(fact.name, held)
+                self.ledger.step(fact.name, self.ledger.granted(fact.event_range_ids))
             case f.OutputProduced():
                 self._hear_output(fact)
             case f.RangeErrored():
-                if self._expected(fact.event_range_id, fact.name):
-                    self._errored(fact.name, (fact.event_range_id,), fact.error_code, fact.why)
+                if self._steps(fact.event_range_id, fact.name):
+                    self.stageout.add_failures((fact.event_range_id,), fact.error_code, fact.why)
             case f.RangesReleased():
                 self.ledger.step(fact.name, fact.event_range_ids)
             case f.ArchiveRefused(lfn=key) | f.ReportGivenUp(key=key) if not _lets_go(action, key):
@@ -86,21 +85,23 @@ class Ranges:
         self._supply.wanted = 0
         self.ledger.payload_gone()
 
-    def due(self, now: float, *, feeding: bool, flush: bool) -> Iterator[Action]:
+    def due(self, now: float, *, feeding: bool, flush: bool) -> list[Action]:
         """What is to be done for the ranges now; `feeding`: a payload is to get more, `flush`: pack all there is."""
+        due: list[Action] = []
         if self._supply.wanted:
-            yield from self._feed(now) if feeding else self._starve()
+            due += self._feed(now) if feeding else self._starve()
         for action in self.stageout.due(now, flush):
             if isinstance(action, ReportRanges):
                 again = [i for i in action.report.event_range_ids if self.ledger[i] == "unanswered"]
                 self.ledger.step(f.JobResumed.name, again)
-            yield action
+            due.append(action)
+        return due
 
-    def alarm(self, *, feeding: bool) -> float | None:
+    def alarm(self, *, feeding: bool) -> float:
         """When something will be due by time alone."""
         supply, first = self._supply, self.stageout.alarm()
         if feeding and supply.wanted and not supply.asking and not supply.exhausted:
-            return supply.not_before if first is None else min(first, supply.not_before)
+            return min(first, supply.not_before)
         return first
 
     def settle(self) -> Iterator[Action]:
@@ -136,17 +137,19 @@ class Ranges:
 
     def _hear_output(self, fact: f.OutputProduced) -> None:
         output = Output(fact.paths, fact.size_bytes, fact.at, fact.stamps)
-        if self._expected(fact.event_range_id, fact.name):
-            self.ledger.step(fact.name, (fact.event_range_id,))
+        if self._steps(fact.event_range_id, fact.name):
             self.stageout.add(fact.event_range_id, output)
         else:
             self.stageout.renew(fact.event_range_id, output)
 
-    def _expected(self, event_range_id: str, fact: str) -> bool:
+    def _steps(self, event_range_id: str, fact: str) -> bool:
         """A stranger said this: what cannot be is counted and changes nothing."""
-        expected = self.ledger.hears(event_range_id, fact)
-        self.strange += not expected
-        return expected
+        try:
+            self.ledger.step(fact, (event_range_id,))
+        except WorkflowError:
+            self.strange += 1
+            return False
+        return True
 
     def _errored(self, fact: str, event_range_ids: tuple[str, ...], error_code: int, why: str) -> None:
         self.ledger.step(fact, event_range_ids)
@@ -222,7 +225,8 @@ class Ranges:
             return
         ids = action.report.event_range_ids
         refused, doubted, unheard = (frozenset(named) for named in (fact.refused, fact.doubted, fact.unheard))
-        booked = [i for i in ids if i not in refused | doubted | unheard]
+        open_or_refused = refused | doubted | unheard
+        booked = [i for i in ids if i not in open_or_refused]
         self.ledger.step(fact.name, booked)
         self.ledger.step("ranges_refused", [i for i in ids if i in refused])
         if booked:

@@ -5,9 +5,10 @@ failed, into one report only. A batch goes pack -> store -> report and waits bet
 time it is.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, count
+from itertools import count
+from math import inf
 from posixpath import basename
 
 from esfsm.core.actions import Action, Member, Note, PackOutputs, ReportRanges, StoreArchive
@@ -22,6 +23,9 @@ DIAG_LENGTH = 500
 """PanDA rolls a whole report back when one errorDiag is longer (seen on panda-server 0.8.1 and 1.0.4)."""
 REPORT_SIZE = 10_000
 """Failed ranges in one report; PanDA passes over all but the first 100,000."""
+
+NEVER = inf
+"""A time that does not come."""
 
 
 def archive_name(first: str) -> str:
@@ -56,9 +60,9 @@ def members_of(outputs: Mapping[str, Output]) -> tuple[Member, ...]:
     members: dict[str, Member] = {}
     for event_range_id, output in outputs.items():
         for path, stamp in zip(output.paths, output.stamps or (0,) * len(output.paths), strict=True):
-            plain = _member_name(path, event_range_id)
-            others = (f"{number}.{plain}" for number in count(2))
-            name = next(name for name in chain([plain], others) if name not in members)
+            name = plain = _member_name(path, event_range_id)
+            if name in members:
+                name = next(other for other in (f"{number}.{plain}" for number in count(2)) if other not in members)
             members[name] = Member(event_range_id, name, path, stamp)
     return tuple(members.values())
 
@@ -84,9 +88,9 @@ class Batch:
     """What the step that failed last met with."""
     tries: int = 0
     not_before: float = 0.0
+    """`NEVER` while it is under way, or given up."""
     losses: int = 0
     """How often its archive was found to be lost."""
-    busy: bool = False
     given_up: bool = False
     """Reported often enough without an answer; it waits for an engine that takes the job up again."""
 
@@ -131,26 +135,34 @@ class StageOut:
     def resume(self, now: float) -> None:
         """A new engine tries at once what the old one was to try later; its clock may have been another one."""
         for batch in self.batches.values():
-            batch.not_before = 0.0
             if batch.given_up:
-                batch.given_up, batch.tries = False, 0
+                batch.given_up, batch.tries, batch.not_before = False, 0, 0.0
+            elif batch.not_before < NEVER:
+                batch.not_before = 0.0
         for event_range_id, output in self._outputs.items():
             self._outputs[event_range_id] = replace(output, at=min(output.at, now))
 
-    def due(self, now: float, flush: bool) -> Iterator[Action]:
+    def due(self, now: float, flush: bool) -> list[Action]:
         """What is to be done now; `flush`: pack whatever waits."""
-        if self._outputs or self._failures:
+        if self._failures or (self._outputs and (flush or self._enough() or self._late_at() <= now)):
             self._collect(now, flush)
+        due: list[Action] = []
         for batch in self.batches.values():
-            if not batch.busy and not batch.given_up and batch.not_before <= now:
-                batch.busy = True
-                yield self._next(batch)
+            if batch.not_before <= now:
+                batch.not_before = NEVER
+                due.append(self._next(batch))
+        return due
 
-    def alarm(self) -> float | None:
+    @property
+    def last_output_counts(self) -> bool:
+        """Whether the last output could change what is due: it is the first of its archive, or there are enough."""
+        return len(self._outputs) == 1 or self._enough()
+
+    def alarm(self) -> float:
         """When something will be due by time alone."""
-        first = next(iter(self._outputs.values())).at + self.settings.zip_time_gap_s if self._outputs else None
+        first = self._late_at()
         for batch in self.batches.values():
-            if not batch.busy and not batch.given_up and (first is None or batch.not_before < first):
+            if batch.not_before < first:
                 first = batch.not_before
         return first
 
@@ -177,7 +189,7 @@ class StageOut:
         batch = self.batches[key]
         batch.losses += 1
         batch.error_code, batch.why = 0, why
-        batch.todo, batch.tries, batch.archive, batch.busy = "pack", batch.losses, None, False
+        batch.todo, batch.tries, batch.archive, batch.not_before = "pack", batch.losses, None, 0.0
 
     def refused(self, key: str) -> Batch:
         """No storage takes the archive, or it could not be made."""
@@ -186,7 +198,7 @@ class StageOut:
     def given_up(self, key: str) -> Batch:
         """Nobody answers: failed ranges are let go of, stored ones wait for an engine that takes the job up again."""
         batch = self.batches[key]
-        batch.busy, batch.given_up = False, True
+        batch.given_up = True
         return batch if batch.archive is not None else self.batches.pop(key)
 
     def booked(self, key: str) -> None:
@@ -202,17 +214,17 @@ class StageOut:
         """
         batch = self.batches.pop(key)
         if rest := unheard or doubted:
-            self.batches[key] = replace(batch, event_range_ids=tuple(rest), busy=False)
+            self.batches[key] = replace(batch, event_range_ids=tuple(rest), not_before=0.0)
         if unheard and doubted:
             apart = f"{key} doubted {doubted[0]}"
-            self.batches[apart] = replace(batch, key=apart, event_range_ids=tuple(doubted), busy=False)
+            self.batches[apart] = replace(batch, key=apart, event_range_ids=tuple(doubted), not_before=0.0)
         elif rest:
             self.failed(key, at, 0, why)
 
     def failed(self, key: str, at: float, error_code: int, why: str) -> None:
         """A step did not succeed: another storage at once, or the same again after a pause."""
         batch = self.batches[key]
-        batch.busy, batch.met = False, why
+        batch.not_before, batch.met = 0.0, why
         if batch.members:  # failed ranges are reported with what they failed of
             batch.error_code, batch.why = error_code, why
         if batch.todo == "store" and batch.rse < self._rses - 1:
@@ -228,11 +240,11 @@ class StageOut:
 
     @staticmethod
     def _go_on(batch: Batch, todo: str) -> None:
-        batch.todo, batch.tries, batch.busy = todo, 0, False
+        batch.todo, batch.tries, batch.not_before = todo, 0, 0.0
 
     def _collect(self, now: float, flush: bool) -> None:
         """Put what waits into batches, when it is enough, or time, or the end."""
-        while self._outputs and (flush or self._enough() or self._late(now)):
+        while self._outputs and (flush or self._enough() or self._late_at() <= now):
             taken = self._take_outputs()
             key = archive_name(next(iter(taken)))
             self.batches[key] = Batch(key, tuple(taken), "pack", members_of(taken))
@@ -254,8 +266,9 @@ class StageOut:
     def _enough(self) -> bool:
         return len(self._outputs) >= self.settings.zip_max_ranges or self._size_bytes >= self.settings.zip_max_bytes
 
-    def _late(self, now: float) -> bool:
-        return now >= next(iter(self._outputs.values())).at + self.settings.zip_time_gap_s
+    def _late_at(self) -> float:
+        """When the oldest output has waited long enough."""
+        return next(iter(self._outputs.values())).at + self.settings.zip_time_gap_s if self._outputs else NEVER
 
     def _take_outputs(self) -> Mapping[str, Output]:
         """The oldest outputs, as many as one archive may hold."""

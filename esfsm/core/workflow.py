@@ -1,19 +1,20 @@
 """A declared table: parsed, checked, asked for the next state, and made into a `transitions` machine.
 
 Two interpreters read the same table. A job is a `transitions.Machine` (`machine`), for its events are few; an event
-range is a word in a dictionary and `Workflow.next`, for there may be a million of them. That both agree is a test.
+range is a word in a dictionary and `Workflow.targets`, for there may be a million of them. That both agree is a test.
 """
 
 import logging
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, cast
 from zlib import crc32
 
 from transitions import Machine
 
-from esfsm.errors import UnsoundWorkflow, WorkflowError
+from esfsm.errors import UnsoundWorkflow
 
 __all__ = ["Arrow", "Position", "State", "Workflow", "all_arrows", "line_of", "machine"]
 
@@ -39,7 +40,7 @@ class State:
     on: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Workflow:
     """A table; `anywhere` are the arrows of `[any]`, for every state that is no end and says nothing itself."""
 
@@ -75,14 +76,14 @@ class Workflow:
         digest = f"{crc32(repr((content['starts'], content['ends'], told, sorted(anywhere.items()))).encode()):08x}"
         return cls(name, content["title"], content["starts"], tuple(content["ends"]), states, anywhere, digest)
 
-    def next(self, state: str, fact: str) -> str:
-        """Where a fact leads from a state; raises `WorkflowError` when it cannot happen there."""
-        target = self.states[state].on.get(fact)
-        if target is None and state not in self.ends:
-            target = self.anywhere.get(fact)
-        if target is None:
-            raise WorkflowError(self.title, state, fact)
-        return target
+    @cached_property
+    def targets(self) -> Mapping[tuple[str, str], str]:
+        """Where each fact leads from each state, the arrows of `[any]` written out, but not the held ones."""
+        on = {
+            state.name: state.on if state.name in self.ends else {**self.anywhere, **state.on}
+            for state in self.states.values()
+        }
+        return {(state, fact): target for state, heard in on.items() for fact, target in heard.items()}
 
     @property
     def feeds(self) -> bool:
@@ -91,10 +92,8 @@ class Workflow:
 
     def arrows(self) -> Iterator[Arrow]:
         """Every arrow, those of `[any]` written out, but not the held ones."""
-        for state in self.states.values():
-            on = state.on if state.name in self.ends else {**self.anywhere, **state.on}
-            for fact, target in on.items():
-                yield Arrow(state.name, fact, target)
+        for (source, fact), target in self.targets.items():
+            yield Arrow(source, fact, target)
 
     def facts(self) -> frozenset[str]:
         """Every fact that the table hears somewhere."""

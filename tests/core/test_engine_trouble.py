@@ -16,7 +16,7 @@ def test_a_stop_is_heard_in_every_state(workflow):
     table = TABLES[workflow]
     on_the_way_out = {"stopping", "staging-out", "salvaging"} if workflow == "eventservice" else set()
     for state in set(table.states) - set(table.ends):
-        assert table.next(state, "preempted") in {"stopped", *on_the_way_out}
+        assert table.targets[state, "preempted"] in {"stopped", *on_the_way_out}
 
 
 @pytest.mark.parametrize("before", [[], ["classify_job"], ["classify_job", "select_executor"]], ids=len)

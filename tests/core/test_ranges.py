@@ -7,6 +7,7 @@ import pytest
 from esfsm.core import facts as f
 from esfsm.core.actions import Note, PackOutputs, RequestRanges, StockRanges
 from esfsm.core.ranges import Ranges
+from esfsm.core.stageout import NEVER
 from esfsm.errors import PilotErrorCode, WorkflowError
 from esfsm.model.settings import Settings
 
@@ -174,7 +175,7 @@ def test_a_payload_that_is_to_end_gets_nothing_more():
     ranges.hear(f.RangesWanted(n=2), None)
     assert due(ranges, feeding=False) == [StockRanges(last=True)]
     assert due(ranges, feeding=False) == []
-    assert ranges.alarm(feeding=False) is None
+    assert ranges.alarm(feeding=False) == NEVER
 
 
 # --- what a stranger may say -------------------------------------------------------------------------------------
@@ -194,7 +195,7 @@ def test_a_result_for_a_range_that_the_payload_does_not_have_is_counted_and_chan
 
 def test_only_granted_ranges_are_sent():
     ranges = ranges_with("r1")
-    ranges.hear(f.RangesSent(event_range_ids=("r1", "unknown")), None)
+    ranges.hear(f.RangesSent(event_range_ids=("r1", "unknown", "r1")), None)
     assert ranges.ledger.counts() == {"running": 1}
 
 
@@ -414,7 +415,7 @@ def test_a_job_that_is_resumed_waits_for_the_request_that_is_made_again():
 
 def test_the_next_alarm_is_that_of_the_request_or_of_the_archive_whichever_is_first():
     ranges = ranges_with("r1", zip_time_gap_s=60)
-    assert ranges.alarm(feeding=True) is None
+    assert ranges.alarm(feeding=True) == NEVER
     ranges.hear(f.OutputProduced(event_range_id="r1", paths=("HITS",), at=BEGAN), None)
     assert ranges.alarm(feeding=True) == BEGAN + 60
     ranges.hear(f.RangesWanted(n=1), None)

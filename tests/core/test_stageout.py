@@ -4,7 +4,16 @@ import pytest
 
 from esfsm.core.actions import Member, Note, PackOutputs, ReportRanges, StoreArchive
 from esfsm.core.facts import ArchiveRefused, FileCopy, OutputsPacked, ReportGivenUp
-from esfsm.core.stageout import DIAG_LENGTH, REPORT_SIZE, Output, StageOut, archive_name, members_of, pause_s
+from esfsm.core.stageout import (
+    DIAG_LENGTH,
+    NEVER,
+    REPORT_SIZE,
+    Output,
+    StageOut,
+    archive_name,
+    members_of,
+    pause_s,
+)
 from esfsm.errors import PilotErrorCode
 from esfsm.model.report import ArchiveRecord, Report
 from esfsm.model.settings import Settings
@@ -76,7 +85,7 @@ def test_an_output_waits_while_there_are_few_and_it_is_early():
 
 
 def test_nothing_to_store_needs_no_alarm():
-    assert stageout_with().alarm() is None
+    assert stageout_with().alarm() == NEVER
 
 
 @pytest.mark.parametrize(
@@ -94,7 +103,7 @@ def test_outputs_are_packed_when_there_are_enough_of_them_or_it_is_time_or_the_e
     members = (Member("r1", "HITS.r1", "/w/HITS.r1"), Member("r2", "HITS.r2", "/w/HITS.r2"))
     assert due(stageout, now, flush) == [PackOutputs(lfn="EventService_premerge_r1.tar", members=members)]
     assert due(stageout, now, flush) == [], "it is being packed"
-    assert stageout.alarm() is None
+    assert stageout.alarm() == NEVER
 
 
 @pytest.mark.parametrize("settings", [{"zip_max_ranges": 2}, {"zip_max_bytes": 15}])
@@ -312,7 +321,7 @@ def test_an_output_that_is_announced_again_after_it_was_packed_changes_nothing()
     stageout, _ = packed("r1")
     stageout.renew("r1", Output(("/w/new",), 30, T + 50))
     assert due(stageout, T + 1000, flush=True) == []
-    assert stageout.alarm() is None
+    assert stageout.alarm() == NEVER
 
 
 # --- answers that book only some ranges ---------------------------------------------------------------------------
@@ -391,7 +400,7 @@ def test_a_stored_archive_whose_report_is_given_up_waits_for_an_engine_that_take
     stageout.failed(lfn, T, 0, "timeout")
     due(stageout, T + 1)
     assert stageout.given_up(lfn).event_range_ids == ("r1",)
-    assert (due(stageout, T + 1000), stageout.alarm()) == ([], None)
+    assert (due(stageout, T + 1000), stageout.alarm()) == ([], NEVER)
     stageout.resume(T + 1000)
     assert reported(due(stageout, T + 1000)) == {lfn: ("r1",)}
     assert stageout.batches[lfn].tries == 0

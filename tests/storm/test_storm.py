@@ -12,6 +12,8 @@ import pytest
 from storm.switches import SWITCHES, Switch
 
 from esfsm import plugins
+from esfsm.core.engine import Engine
+from esfsm.core.facts import Fact
 from esfsm.simulation.world import World
 from esfsm.testing import __main__ as command_line
 from esfsm.testing.storm import seen, storm
@@ -41,6 +43,22 @@ def test_the_storm_sees_that_a_guarantee_is_missing(switch: Switch) -> None:
 @pytest.mark.parametrize("switch", SWITCHES.values(), ids=SWITCHES)
 def test_in_the_same_weather_nothing_is_missed_while_the_guarantee_is_given(switch: Switch) -> None:
     assert [seen(seed, switch.most_ranges, switch.weather).faults for seed in range(10)] == [()] * 10
+
+
+def test_where_a_payload_only_goes_on_nothing_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core does not look then, as looking costs more than all else."""
+    passed_over = []
+
+    def goes_on(engine: Engine, fact: Fact, real=Engine._goes_on) -> bool:
+        if real(engine, fact):
+            passed_over.append((fact, engine._due()))
+        return False
+
+    monkeypatch.setattr(Engine, "_goes_on", goes_on)
+    for world in storm(range(100), most_ranges=MOST_RANGES):
+        assert world.faults == ()
+    assert len(passed_over) > 1000
+    assert [(fact, due) for fact, due in passed_over if due] == []
 
 
 def test_the_same_seed_makes_the_same_world_in_any_process() -> None:

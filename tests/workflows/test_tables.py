@@ -38,7 +38,7 @@ def test_a_job_is_reported_in_each_of_its_ends(name):
 @pytest.mark.parametrize("fact", ["preempted", "limit_exceeded", "action_broke"])
 def test_trouble_is_heard_wherever_a_job_is_on_its_way(name, fact):
     table = TABLES[name]
-    assert all(table.next(state, fact) for state in table.states if state not in table.ends)
+    assert all((state, fact) in table.targets for state in table.states if state not in table.ends)
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -50,9 +50,9 @@ def test_a_job_that_was_stopped_or_failed_can_be_taken_up_again_and_one_that_is_
 @pytest.mark.parametrize("state", ["granted", "running"])
 def test_a_range_that_the_payload_has_can_be_announced_or_given_up(state):
     table = TABLES["event-range"]
-    assert table.next(state, "output_produced") == "produced"
-    assert table.next(state, "range_errored") == "errored"
-    assert table.next(state, "payload_gone") == "granted"
+    assert table.targets[state, "output_produced"] == "produced"
+    assert table.targets[state, "range_errored"] == "errored"
+    assert table.targets[state, "payload_gone"] == "granted"
 
 
 def test_only_the_server_or_its_silence_ends_a_range_that_ran():
