@@ -64,6 +64,8 @@ class PilotErrorCode(IntEnum):
     """No storage is set for the outputs."""
     STAGEOUTFAILED = 1137
     """An output could not be stored."""
+    PANDAKILL = 1144
+    """The server wanted the job to end at once."""
     GETMD5MISMATCH = 1145
     """The md5 of an input is not the one that PanDA has."""
     LOOPINGJOB = 1150

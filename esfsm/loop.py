@@ -57,7 +57,8 @@ class Loop:
     """Takes facts from the inbox through journal and core to the hands, until the job has ended."""
 
     def __init__(self, journal: Journal, engine: Engine, inbox: Incoming, watch: Watch | None = None) -> None:
-        self._journal, self._engine, self._inbox, self._watch = journal, engine, inbox, watch
+        self._journal, self._engine, self._inbox = journal, engine, inbox
+        self.watches = [] if watch is None else [watch]
         self._log = logger.bind(panda_id=journal.header.panda_id)
         self._old = False
 
@@ -111,8 +112,8 @@ class Loop:
             decisions[entry.number] = decision.told()
             actions += decision.actions
             self._log.info("{} -> {}", entry.fact.name, self._engine.state)
-            if self._watch is not None:
-                self._watch(entry.fact, self._engine)
+            for watch in self.watches:
+                watch(entry.fact, self._engine)
         self._journal.decided(decisions)
         if sync != "never" and any(action.outside for action in actions):
             self._journal.sync()

@@ -6,6 +6,7 @@ Expected trouble becomes the fact that the action may be answered by, any other 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from threading import Lock
 from typing import Protocol
 
 from loguru import logger
@@ -17,7 +18,7 @@ from esfsm.equipment import Equipment
 from esfsm.errors import EsfsmError, PilotErrorCode, UnusableInput, WireError
 from esfsm.hooks import FactHooks
 from esfsm.inbox import Inbox
-from esfsm.model.report import STOP_COMMANDS, JobReport
+from esfsm.model.report import KILL, SOFT_KILL, JobReport
 from esfsm.ports import Orphan, ProcessIdentity, Running
 
 __all__ = ["Performer", "Pool", "Pools"]
@@ -28,6 +29,8 @@ TALKS = 2
 """Words with the server at the same time; they never wait for a store."""
 END_PATIENCE_S = 15.0
 """How long a payload may take to end when its engine ends; executors kill what SIGTERM does not end before."""
+STOPS = {KILL: f.JobKilled, SOFT_KILL: f.Preempted}
+"""What a command of the server is to the job."""
 
 
 class Pool(Protocol):
@@ -60,6 +63,7 @@ class Performer:
         self._payloads: dict[int, Future[Running]] = {}
         """By the number of the action; a future, as what is said to a payload may come before it has started."""
         self._adopted: set[int] = set()
+        self._telling = Lock()
         self._obeyed: dict[str, object] = {}
         """Commands of the server that were made facts."""
         transfers = equipment.transfers
@@ -161,25 +165,27 @@ class Performer:
             payload = self._tools.prepare_payload()
         except UnusableInput as error:
             return f.PayloadFailed(exit_code=-1, error_code=PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, why=str(error))
-        event_service = isinstance(action, a.RunEsPayload)
-        if event_service:
-            self._say_running()
-        running = self._tools.executor.start(payload, self._hooks(action.number), event_service=event_service)
+        hooks = self._hooks(action.number)
+        running = self._tools.executor.start(payload, hooks, event_service=isinstance(action, a.RunEsPayload))
         self._payloads[action.number].set_result(running)
         return None
 
-    def _say_running(self) -> None:
-        """A heartbeat may be lost; a command that answers it may not."""
+    def say(self, report: JobReport) -> str | None:
+        """A heartbeat: it may be lost; a command that answers it may not. Returns that."""
         try:
-            self._obey(self._tools.communicator.update_job(JobReport("running")))
-        except WireError as error:
-            logger.warning("the server was not told that the job runs: {}", error)
+            with self._telling:
+                command = self._tools.communicator.update_job(report)
+        except (WireError, UnusableInput) as error:
+            logger.warning("the server was not told that the job is {}: {}", report.state, error)
+            return None
+        self._obey(command)
+        return command
 
     def _obey(self, command: str | None) -> None:
         """A command that ends the job is one fact, however many replies carry it."""
         new = object()
-        if command in STOP_COMMANDS and self._obeyed.setdefault(command, new) is new:
-            self._inbox.put(f.Preempted(why=f"the server says {command}"))
+        if command in STOPS and self._obeyed.setdefault(command, new) is new:
+            self._inbox.put(STOPS[command](why=f"the server says {command}"))
 
     def _request_ranges(self, action: a.RequestRanges) -> f.Fact:
         try:
@@ -204,6 +210,7 @@ class Performer:
         if not self._tools.books_jobs:
             return f.JobReported()
         try:
-            return f.JobReported(command=self._tools.communicator.update_job(action.report))
+            with self._telling:  # a heartbeat that came later would contradict it
+                return f.JobReported(command=self._tools.communicator.update_job(action.report))
         except (WireError, UnusableInput) as error:
             return f.JobUnreported(why=str(error))

@@ -11,6 +11,7 @@ from esfsm.core.workflow import Workflow
 from esfsm.equipment import Equipment
 from esfsm.errors import UnusableInput, UnusableJournal
 from esfsm.given import change_settings, read_job, read_settings
+from esfsm.heartbeats import Heartbeats
 from esfsm.inbox import Clock, Inbox
 from esfsm.journal.file import JOURNAL
 from esfsm.journal.formats import Header
@@ -98,7 +99,13 @@ def _go_on(
     if not engine.ended or engine.resumable:
         with closing(equipment):
             equipment.check(granted=next(iter(engine.ranges.ledger), None))
-            with stop_requests(inbox), closing(Performer(equipment, inbox)) as performer:
+            with (
+                stop_requests(inbox),
+                closing(Performer(equipment, inbox)) as performer,
+                closing(Heartbeats(performer.say, settings.heartbeat_s)) as heartbeats,
+            ):
+                if equipment.books_jobs:
+                    loop.watches.append(heartbeats.heard)
                 loop.run(performer, settings)
     return outcome(journal.header.panda_id, engine, journal.path)
 

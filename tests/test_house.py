@@ -31,6 +31,7 @@ ARROWS = {
     "drawings": {"views", "core", "errors"},
     "transfers": {"core", "durable", "plugins", "ports", "model", "errors"},
     "equipment": {"core", "plugins", "ports", "transfers", "model", "errors"},
+    "heartbeats": {"core", "views", "model"},
     "hooks": {"core", "equipment", "ports", "errors"},
     "perform": {"core", "equipment", "hooks", "inbox", "ports", "model", "errors"},
     "replayer": {"core", "journal", "plugins", "retelling", "views", "model"},
@@ -44,8 +45,8 @@ ARROWS = {
     "given": {"model", "errors"},
     "loop": {"core", "journal", "retelling", "model", "errors"},
     "run": {
-        *("core", "equipment", "given", "inbox", "journal", "loop", "perform", "plugins", "stops", "views"),
-        *("model", "errors"),
+        *("core", "equipment", "given", "heartbeats", "inbox", "journal", "loop", "perform", "plugins", "stops"),
+        *("views", "model", "errors"),
     },
     "esprocess": {"adapters", "plugins"},
     "_face": {

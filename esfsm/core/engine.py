@@ -26,6 +26,7 @@ __all__ = ["Decision", "Engine", "Step"]
 
 PAYLOADS = frozenset({"run_payload", "run_es_payload"})
 ENDED = (f.PayloadFinished, f.PayloadFailed)
+STOPS = (f.Preempted, f.JobKilled)
 GOING_ON = (f.RangesSent, f.OutputProduced)
 """Nearly all facts of a job; only its ranges have to do with them."""
 NO_TROUBLE = (int(PilotErrorCode.NONE), "")
@@ -100,6 +101,11 @@ class Engine:
         """Whether nothing is left to do: an end is reached and reported, and no payload is alive."""
         at_end = self.state in self.workflow.ends
         return at_end and not self._is_doing and self._report_again is None and not self._payloads()
+
+    @property
+    def began(self) -> float | None:
+        """When its first state was left, seconds since 1970."""
+        return self.way[0].at if self.way else None
 
     @property
     def resumable(self) -> bool:
@@ -224,7 +230,7 @@ class Engine:
         """Take the arrow of a fact, if the state has one; returns what leaving and entering ask for."""
         source = self.state
         hurry: list[Action] = []
-        if isinstance(fact, f.Preempted):
+        if isinstance(fact, STOPS):
             hurry += [self._ask(Stop(target=number)) for number in self._payloads() if number != self._doing]
         arrow = self._heard.get((source, fact.name))
         if arrow is None:
@@ -239,9 +245,10 @@ class Engine:
         self._reports, self._report_again = 0, None
         if isinstance(fact, f.Preempted) or (hasattr(fact, "error_code") and not self.trouble[0]):
             self.trouble = (int(getattr(fact, "error_code", 0)), getattr(fact, "why", ""))
-        left = [self._ask(Stop(target=self._doing, grace_s=self.settings.grace_s))] if self._is_doing else []
+        grace_s = 0.0 if isinstance(fact, f.JobKilled) else self.settings.grace_s
+        left = [self._ask(Stop(target=self._doing, grace_s=grace_s))] if self._is_doing else []
         self._flush = True
-        return [*left, *self._enter()]
+        return [*hurry, *left, *self._enter()]
 
     @property
     def _is_doing(self) -> bool:
@@ -323,5 +330,8 @@ class Engine:
             error_code=error_code,
             error_diag=why[:DIAG_LENGTH],
             exit_code=self.exit_code,
+            cpu_s=self.ranges.cpu_s,
+            began=self.began,
+            ended=self.way[-1].at if self.way else None,
             outputs=outputs,
         )

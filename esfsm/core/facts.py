@@ -166,6 +166,14 @@ class Preempted(Fact):
 
 
 @_fact
+class JobKilled(Fact):
+    """The server wants the job to end at once: somebody killed it there, or it is another's by now."""
+
+    error_code: int = PilotErrorCode.PANDAKILL
+    why: str
+
+
+@_fact
 class LimitExceeded(Fact):
     """Something took more than it may."""
 

@@ -42,6 +42,8 @@ class Ranges:
         """Why the job's stage-out failed, if it did: pilot error code and sentence."""
         self.total: int | None = None
         """How many ranges the broker has in all, where it says so."""
+        self.cpu_s = 0.0
+        """CPU time of all ranges that were announced."""
         self.strange = 0
         """Results for ranges that the payload does not have: unknown, or announced before."""
         self.settings = settings
@@ -139,6 +141,7 @@ class Ranges:
         output = Output(fact.paths, fact.size_bytes, fact.at, fact.stamps)
         if self._steps(fact.event_range_id, fact.name):
             self.stageout.add(fact.event_range_id, output)
+            self.cpu_s += fact.cpu_s
         else:
             self.stageout.renew(fact.event_range_id, output)
 

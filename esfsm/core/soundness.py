@@ -98,7 +98,7 @@ def _duties(workflow: Workflow) -> Iterator[Fault]:
             yield ("ends",), f"the end {end} is none of {', '.join(ENDS)}"
     for state in doing:
         on = {**workflow.anywhere, **state.on}
-        for fact in ("action_broke", "preempted") if state.name not in workflow.ends else ():
+        for fact in ("action_broke", "preempted", "job_killed") if state.name not in workflow.ends else ():
             if fact not in on:
                 yield (state.name,), f"state {state.name}: it does not hear {fact}"
         if state.does in HOLDING and state.holds is None:

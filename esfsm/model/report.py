@@ -13,7 +13,9 @@ __all__ = [
     "FAILED",
     "FINISHED",
     "HANDED_OUT",
+    "KILL",
     "LOST",
+    "SOFT_KILL",
     "STOP_COMMANDS",
     "Answer",
     "ArchiveRecord",
@@ -31,8 +33,9 @@ LOST = frozenset({"cancelled", "discarded", "corrupted"})
 """... no longer wanted; finished but not used; finished but unreadable for the merge job."""
 HANDED_OUT = frozenset({"sent", "running"})
 """... with a job."""
-STOP_COMMANDS = ("tobekilled", "softkill")
-"""PanDA's commands after which a job is to end, and gets no more event ranges."""
+KILL, SOFT_KILL = "tobekilled", "softkill"
+STOP_COMMANDS = (KILL, SOFT_KILL)
+"""PanDA's commands after which a job gets no more event ranges: it is to end at once; what runs may finish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +110,8 @@ class JobReport:
     """Of the payload (`transExitCode`)."""
     outputs: dict[str, dict[str, object]] = field(default_factory=dict)
     """By LFN: size, adler32 and url (`xml`, the job output report)."""
+    cpu_s: float = 0.0
+    """CPU time that the payload spent on the event ranges it announced, in seconds (`cpuConsumptionTime`)."""
+    began: float | None = None
+    ended: float | None = None
+    """When the job began here, and ended; seconds since 1970."""

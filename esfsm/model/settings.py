@@ -99,6 +99,8 @@ class Settings(BaseSettings):
     retry_pause_s: float = Field(1.0, ge=0, le=3600)
     """The pause before something is tried again; it doubles each time, up to 64 times this."""
 
+    heartbeat_s: Seconds = Field(1800.0, gt=0)
+    """How long the server hears nothing of a job that goes on (pilot3: 1800; PanDA takes it for lost after 10800)."""
     grace_s: Seconds = 60.0
     """How long ranges that run may go on after a stop request."""
     end_patience_s: Seconds = Field(1800.0, gt=0)

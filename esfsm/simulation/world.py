@@ -6,7 +6,7 @@ from random import Random
 
 from esfsm.core import actions as a
 from esfsm.core.engine import Engine
-from esfsm.core.facts import Preempted
+from esfsm.core.facts import JobKilled, Preempted
 from esfsm.core.workflow import Workflow
 from esfsm.errors import JournalError
 from esfsm.journal.formats import Header
@@ -196,7 +196,7 @@ class World:
 
     def _kill_job(self, job: JobRun, inbox: SimInbox) -> None:
         self.server.commands[job.panda_id] = "tobekilled"
-        inbox.put(Preempted(why="the server says tobekilled"))
+        inbox.put(JobKilled(why="the server says tobekilled"))
 
     def _disk_fails(self, what: str) -> None:
         """The trouble of a world to which none was given; calls and stores have theirs from the weather."""

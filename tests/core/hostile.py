@@ -329,7 +329,7 @@ class World:
         if chance < 0.04 and (not self.engine.ended or self.engine.resumable):
             self.chance.choice([self.power_fails, self.engine_dies])(self.settings)
         elif chance < 0.06:
-            self.inbox.append(f.Preempted(why="SIGTERM"))
+            self.inbox.append(self.chance.choice([f.Preempted(why="SIGTERM"), f.JobKilled(why="tobekilled")]))
         elif chance < 0.15 and self.pending:
             number = self.chance.choice(list(self.pending))
             self.perform(number, self.chance.choice(troubles[self.pending[number].name]))

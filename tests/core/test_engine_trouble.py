@@ -8,6 +8,7 @@ from esfsm.core.workflow import Workflow
 from .worlds import JOBS, TABLES, Teller, names, produced
 
 PREEMPTED = f.Preempted(why="a stop was asked for by SIGTERM")
+KILLED = f.JobKilled(why="the server says tobekilled")
 FAILED = f.PayloadFailed(exit_code=65, error_code=1305, why="exit code 65")
 
 
@@ -17,6 +18,24 @@ def test_a_stop_is_heard_in_every_state(workflow):
     on_the_way_out = {"stopping", "staging-out", "salvaging"} if workflow == "eventservice" else set()
     for state in set(table.states) - set(table.ends):
         assert table.targets[state, "preempted"] in {"stopped", *on_the_way_out}
+
+
+@pytest.mark.parametrize("state", ["es-running", "stopping", "staging-out"])
+def test_a_job_that_the_server_kills_ends_its_payload_at_once_saves_what_is_made_and_fails(state):
+    job = Teller().running("r1", "r2")
+    job.says(produced("r1"))
+    if state == "stopping":
+        job.tell(PREEMPTED)
+    elif state == "staging-out":
+        job.says(f.PayloadFinished())
+    assert job.state == state
+    asked = job.tell(KILLED)
+    assert job.state == "salvaging"
+    stops = [action for action in asked if action.name == "stop"]
+    assert [stop.grace_s for stop in stops] == ([] if state == "staging-out" else [0.0])
+    job.drained()
+    assert (job.state, job.engine.trouble) == ("failed", (1144, KILLED.why))
+    assert job.ledger.counts() == {"finished": 1, "released": 1}
 
 
 @pytest.mark.parametrize("before", [[], ["classify_job"], ["classify_job", "select_executor"]], ids=len)

@@ -115,6 +115,10 @@ class HostileWorld(RuleBasedStateMachine):
         self.world.inbox.append(f.Preempted(why="SIGTERM"))
 
     @rule()
+    def the_server_kills_the_job(self):
+        self.world.inbox.append(f.JobKilled(why="tobekilled"))
+
+    @rule()
     def a_limit_is_exceeded(self):
         self.world.inbox.append(f.LimitExceeded(error_code=1150, why="it loops"))
 

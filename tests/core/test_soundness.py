@@ -28,6 +28,7 @@ stage_out_failed  = "failed"
 on.job_refused    = "failed"
 on.preempted      = "failed"
 on.action_broke   = "failed"
+on.job_killed     = "failed"
 """
 
 
@@ -78,7 +79,9 @@ FAULTS = {
     ),
     "a state without a way to an end": (
         changed(
-            "[any]", '[trap]\non.job_refused = "trap"\non.preempted = "trap"\non.action_broke = "trap"\n\n[any]'
+            "[any]",
+            '[trap]\non.job_refused = "trap"\non.preempted = "trap"\non.action_broke = "trap"\n'
+            'on.job_killed = "trap"\n\n[any]',
         ).replace(ARROW, ARROW + '\non.limit_exceeded = "trap"'),
         "18: from state trap no end can be reached",
     ),
@@ -117,6 +120,10 @@ FAULTS = {
     "a state that cannot be stopped": (
         changed('on.preempted      = "failed"\n', "").replace(ARROW, ARROW + '\non.preempted = "failed"'),
         "10: state running: it does not hear preempted",
+    ),
+    "a state that does not hear the server's last word": (
+        changed('on.job_killed     = "failed"\n', "").replace(ARROW, ARROW + '\non.job_killed = "failed"'),
+        "10: state running: it does not hear job_killed",
     ),
     "ranges that are drained and held nowhere": (
         changed('holds             = "event-range"\n', ""),

@@ -15,7 +15,7 @@ from esfsm.core import actions as a
 from esfsm.core import facts as f
 from esfsm.core.ledger import Ledger
 from esfsm.equipment import Equipment, mark_of
-from esfsm.errors import ChannelError, PilotErrorCode, WireError
+from esfsm.errors import ChannelError, PilotErrorCode, UnusableInput, WireError
 from esfsm.inbox import Clock, Inbox
 from esfsm.model.event_range import EventRange
 from esfsm.model.job import Job
@@ -414,31 +414,29 @@ def test_an_executor_that_is_not_here_has_left_no_orphans(build: Build) -> None:
     build(es_job(), executor_type="gone").performer.end_orphans(None)
 
 
-def test_a_payload_runs_though_the_server_could_not_be_told(build: Build, tmp_path: Path) -> None:
-    write_inputs(tmp_path)
-    house = build(es_job()).runs_by(Adopter()).hears_from(server := Server(WireError("504")))
-    assert house.tells(a.RunEsPayload(number=4)) == f.PayloadFinished(answers=4)
+@pytest.mark.parametrize("trouble", [WireError("504"), UnusableInput("the proxy is gone")])
+def test_a_heartbeat_may_be_lost(build: Build, trouble: Exception) -> None:
+    house = build(es_job()).hears_from(server := Server(trouble))
+    assert house.performer.say(JobReport("running")) is None
     assert server.asked == [(JobReport("running"),)]
 
 
 @pytest.mark.parametrize(
     ("command", "facts"),
     [
-        ("tobekilled", [f.Preempted(why="the server says tobekilled"), f.PayloadFinished(answers=4)]),
-        ("softkill", [f.Preempted(why="the server says softkill"), f.PayloadFinished(answers=4)]),
-        ("debug", [f.PayloadFinished(answers=4)]),
+        ("tobekilled", [f.JobKilled(why="the server says tobekilled")]),
+        ("softkill", [f.Preempted(why="the server says softkill")]),
+        ("debug", []),
+        (None, []),
     ],
 )
-def test_a_server_that_wants_the_job_to_end_when_it_hears_that_it_runs_is_heard(
-    build: Build, tmp_path: Path, command: str, facts: list[f.Fact]
+def test_a_command_in_the_answer_to_a_heartbeat_is_a_fact(
+    build: Build, command: str | None, facts: list[f.Fact]
 ) -> None:
-    write_inputs(tmp_path)
-    house = build(es_job()).runs_by(Adopter()).hears_from(Server(command))
-    house.performer.start(a.RunEsPayload(number=4))
-    heard: list[f.Fact] = []
-    while len(heard) < len(facts):
-        heard += house.inbox.take()
-    assert heard == facts
+    house = build(es_job()).hears_from(Server(command))
+    assert house.performer.say(JobReport("running")) == command
+    house.inbox.put(f.JobReported())
+    assert house.inbox.take() == [*facts, f.JobReported()]
 
 
 def test_a_command_that_comes_with_each_reply_is_one_fact(build: Build) -> None:

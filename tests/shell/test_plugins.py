@@ -29,6 +29,7 @@ on.job_classified = "done"
 on.job_refused = "failed"
 on.action_broke = "failed"
 on.preempted = "failed"
+on.job_killed = "failed"
 """
 
 

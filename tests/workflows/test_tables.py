@@ -35,7 +35,7 @@ def test_a_job_is_reported_in_each_of_its_ends(name):
 
 
 @pytest.mark.parametrize("name", JOBS)
-@pytest.mark.parametrize("fact", ["preempted", "limit_exceeded", "action_broke"])
+@pytest.mark.parametrize("fact", ["preempted", "job_killed", "limit_exceeded", "action_broke"])
 def test_trouble_is_heard_wherever_a_job_is_on_its_way(name, fact):
     table = TABLES[name]
     assert all((state, fact) in table.targets for state in table.states if state not in table.ends)
