@@ -103,11 +103,6 @@ class Engine:
         return at_end and not self._is_doing and self._report_again is None and not self._payloads()
 
     @property
-    def began(self) -> float | None:
-        """When its first state was left, seconds since 1970."""
-        return self.way[0].at if self.way else None
-
-    @property
     def resumable(self) -> bool:
         """Whether an ended job can be taken up again: its end can be left, or its final word is to be said again."""
         return self.state in self.workflow.ends and (self._leaves_its_end or self.unreported)
@@ -331,7 +326,5 @@ class Engine:
             error_diag=why[:DIAG_LENGTH],
             exit_code=self.exit_code,
             cpu_s=self.ranges.cpu_s,
-            began=self.began,
-            ended=self.way[-1].at if self.way else None,
             outputs=outputs,
         )

@@ -6,7 +6,7 @@ time it is.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from itertools import count
 from math import inf
 from posixpath import basename
@@ -94,12 +94,13 @@ class Batch:
     given_up: bool = False
     """Reported often enough without an answer; it waits for an engine that takes the job up again."""
 
-    @property
-    def report(self) -> Report:
+    def report(self, settings: Settings) -> Report:
         """What is said to the server about these ranges."""
         if self.archive is None:
             return Report(self.event_range_ids, error_code=self.error_code, error_diag=self.why[:DIAG_LENGTH])
-        record = ArchiveRecord(self.archive.lfn, self.archive.size_bytes, self.archive.adler32, self.rse + 1)
+        lfn, size_bytes, adler32, url = astuple(self.archive)
+        rse_id = settings.failover_rse_id if self.rse else settings.output_rse_id
+        record = ArchiveRecord(lfn, size_bytes, adler32, rse_id, settings.path_convention, url)
         return Report(self.event_range_ids, archive=record)
 
 
@@ -290,7 +291,7 @@ class StageOut:
             if batch.tries >= self.settings.report_attempts:
                 why = f"no answer to {batch.tries} reports: {batch.met}"
                 return Note(fact=ReportGivenUp(key=batch.key, why=why))
-            return ReportRanges(key=batch.key, report=batch.report)
+            return ReportRanges(key=batch.key, report=batch.report(self.settings))
         if batch.tries >= self.settings.stage_out_rounds:
             code = batch.error_code or PilotErrorCode.STAGEOUTFAILED
             return Note(fact=ArchiveRefused(lfn=batch.key, error_code=code, why=batch.why))

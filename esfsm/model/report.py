@@ -11,6 +11,7 @@ from esfsm.model.event_range import EventRange
 
 __all__ = [
     "FAILED",
+    "FINAL",
     "FINISHED",
     "HANDED_OUT",
     "KILL",
@@ -33,6 +34,8 @@ LOST = frozenset({"cancelled", "discarded", "corrupted"})
 """... no longer wanted; finished but not used; finished but unreadable for the merge job."""
 HANDED_OUT = frozenset({"sent", "running"})
 """... with a job."""
+FINAL = frozenset({"finished", "failed"})
+"""... of a job: its final states."""
 KILL, SOFT_KILL = "tobekilled", "softkill"
 STOP_COMMANDS = (KILL, SOFT_KILL)
 """PanDA's commands after which a job gets no more event ranges: it is to end at once; what runs may finish."""
@@ -47,6 +50,10 @@ class ArchiveRecord:
     adler32: str
     rse_id: int
     """PanDA's `objstoreID`: the number of the storage."""
+    path_convention: int | None = None
+    """PanDA's `pathConvention`: how a merge job finds the file there."""
+    url: str = ""
+    """Where it was stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +119,3 @@ class JobReport:
     """By LFN: size, adler32 and url (`xml`, the job output report)."""
     cpu_s: float = 0.0
     """CPU time that the payload spent on the event ranges it announced, in seconds (`cpuConsumptionTime`)."""
-    began: float | None = None
-    ended: float | None = None
-    """When the job began here, and ended; seconds since 1970."""

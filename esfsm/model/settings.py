@@ -81,6 +81,12 @@ class Settings(BaseSettings):
     """The directory for stage-out (activity es_events); None: `outputs` in the work directory."""
     failover_url: str | None = None
     """The directory to try when that one fails (activity es_failover)."""
+    output_rse_id: int = Field(1, ge=0, lt=10**11)
+    """PanDA's objstoreID of the one: CRIC's number of the endpoint."""
+    failover_rse_id: int = Field(2, ge=0, lt=10**11)
+    """... and of the other."""
+    path_convention: int | None = Field(None, ge=0, lt=10**11)
+    """PanDA's pathConvention of archives; pilots say 1000 where they are at Rucio's paths, in scope transient."""
 
     zip_time_gap_s: Seconds = GAP_S
     """How long an output may wait for its archive (queue data: zip_time_gap)."""

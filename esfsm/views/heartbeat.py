@@ -18,4 +18,4 @@ def heartbeat(engine: Engine) -> JobReport | None:
         return None
     does = engine.workflow.states[engine.state].does
     status = "starting" if does in BEFORE else "running" if does in RUN else "transferring"
-    return JobReport(status, engine.ranges.ledger.events_finished, cpu_s=engine.ranges.cpu_s, began=engine.began)
+    return JobReport(status, engine.ranges.ledger.events_finished, cpu_s=engine.ranges.cpu_s)

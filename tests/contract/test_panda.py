@@ -164,7 +164,42 @@ def test_a_command_comes_with_the_reply_whatever_the_words_are(
     assert panda.update_event_ranges(FINISHED).command == command
 
 
+KILLED = Reply(200, b'{"StatusCode": 0, "command": "tobekilled"}')
+
+
 # --- heartbeats ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "word"),
+    [
+        (words(True, command="softkill"), "softkill"),
+        (words(True, True, False, command="softkill"), "softkill"),
+        (words(True, command="tobekilled"), "tobekilled"),
+        (words(True), "tobekilled"),
+        (AFTER_COMMIT, "tobekilled"),
+        ("reset", "tobekilled"),
+    ],
+    ids=["soft", "soft, one word too many", "hard", "none", "500", "lost"],
+)
+def test_which_kill_it_is_only_the_reply_to_a_report_tells(talk, reply: Reply | str, word: str) -> None:
+    panda, server = talk(words(True, True), KILLED, reply)
+    panda.update_event_ranges(FINISHED)
+    assert panda.update_job(JobReport("running")) == word
+    assert server.asked[2] == server.asked[0]
+
+
+def test_a_job_that_has_reported_nothing_is_killed_as_the_heartbeat_says(talk) -> None:
+    panda, server = talk(KILLED)
+    assert panda.update_job(JobReport("running")) == "tobekilled"
+    assert len(server.asked) == 1
+
+
+def test_after_the_last_word_about_a_job_nothing_more_is_reported(talk) -> None:
+    panda, server = talk(words(True, True), KILLED)
+    panda.update_event_ranges(FINISHED)
+    assert panda.update_job(JobReport("failed")) == "tobekilled"
+    assert len(server.asked) == 2
 
 
 @pytest.mark.parametrize("word", ["tobekilled", "softkill", "alreadydone"])
@@ -215,13 +250,19 @@ def test_a_job_asks_the_server_that_its_settings_name_as_who_it_is(
         "attempt_nr": 2,
         "site_name": "CERN_ES",
         "node": socket.gethostname(),
+        "core_count": 1,
+        "job_metrics": "coreCount=1",
     }
     assert (path, authorization, json.loads(body)) == ("/api/v1/pilot/update_job", "Bearer secret", said)
 
 
+def test_a_job_without_event_ranges_needs_no_jobset(tmp_path: Path) -> None:
+    plugins.find("communicators", "panda")(Job.read({"PandaID": 5001}), Settings(), tmp_path, "run").close()
+
+
 @pytest.mark.parametrize("missing", ["taskID", "jobsetID"])
 def test_a_job_that_panda_did_not_send_has_no_ranges_there(tmp_path: Path, missing: str) -> None:
-    definition = {"PandaID": 5001, "taskID": 1001, "jobsetID": 4001}
+    definition = {"PandaID": 5001, "taskID": 1001, "jobsetID": 4001, "eventService": "True"}
     del definition[missing]
     with pytest.raises(UnusableInput, match="without taskID and jobsetID"):
         plugins.find("communicators", "panda")(Job.read(definition), Settings(), tmp_path, "run")

@@ -133,7 +133,7 @@ def test_what_is_packed_is_stored_what_is_stored_is_reported_and_what_is_booked_
     stageout.packed(pack.lfn, PACKED)
     assert due(stageout) == [StoreArchive(lfn=pack.lfn, size_bytes=1000, adler32="0badcafe")]
     stageout.stored(pack.lfn, "file:///out/a.tar")
-    record = ArchiveRecord(pack.lfn, 1000, "0badcafe", rse_id=1)
+    record = ArchiveRecord(pack.lfn, 1000, "0badcafe", rse_id=1, url="file:///out/a.tar")
     assert due(stageout) == [ReportRanges(key=pack.lfn, report=Report(("r1", "r2"), archive=record))]
     assert stageout.staged == {}
     stageout.booked(pack.lfn)
@@ -203,7 +203,7 @@ def test_an_archive_that_cannot_be_made_is_refused_for_a_reason_even_if_nobody_g
 
 def test_a_report_is_repeated_after_doubled_pauses_and_given_up_at_last():
     stageout, lfn = stored("r1", report_attempts=3)
-    first = ReportRanges(key=lfn, report=stageout.batches[lfn].report)
+    first = ReportRanges(key=lfn, report=stageout.batches[lfn].report(Settings()))
     now = T
     for pause in (1, 2):
         stageout.failed(lfn, now, 0, "timeout")
@@ -422,7 +422,7 @@ def test_failures_are_given_up_for_what_their_reports_met_with_not_for_what_the_
     stageout.failed("failures 1", T, 0, "the server is away")
     why = "no answer to 1 reports: the server is away"
     assert due(stageout, T + 99) == [Note(fact=ReportGivenUp(key="failures 1", why=why))]
-    assert stageout.batches["failures 1"].report.error_diag == "Seek failed"
+    assert stageout.batches["failures 1"].report(Settings()).error_diag == "Seek failed"
 
 
 def test_a_lost_archive_is_packed_again_at_once_from_the_same_members():
@@ -454,3 +454,12 @@ def test_a_loss_does_not_count_for_the_storages():
     due(stageout)
     stageout.failed(lfn, T, 1137, "down")
     assert [action.name for action in due(stageout)] == ["store_archive"]
+
+
+def test_the_number_of_each_storage_and_the_convention_of_its_paths_are_those_of_the_settings():
+    stageout, lfn = packed("r1", failover_url="file:///failover", failover_rse_id=1319, path_convention=1000)
+    stageout.failed(lfn, T, 1137, "down")
+    due(stageout)
+    stageout.stored(lfn, "file:///failover/a.tar")
+    (report,) = due(stageout)
+    assert (report.report.archive.rse_id, report.report.archive.path_convention) == (1319, 1000)

@@ -107,7 +107,7 @@ FINAL = JobReport("failed", 7, 1305, "x" * 600 + "\0", 65, {"a.tar": {"fsize": 1
     ("report", "legacy", "v1"),
     [
         (
-            JobReport("running", 7),
+            JobReport("running", 7, cpu_s=12.5),
             {
                 "jobId": "5001",
                 "state": "running",
@@ -115,6 +115,9 @@ FINAL = JobReport("failed", 7, 1305, "x" * 600 + "\0", 65, {"a.tar": {"fsize": 1
                 "siteName": "TEST_ES",
                 "node": "wn1",
                 "nEvents": "7",
+                "coreCount": "8",
+                "cpuConsumptionTime": "12",
+                "jobMetrics": "coreCount=8 nEvents=7",
             },
             {
                 "job_id": 5001,
@@ -123,6 +126,9 @@ FINAL = JobReport("failed", 7, 1305, "x" * 600 + "\0", 65, {"a.tar": {"fsize": 1
                 "site_name": "TEST_ES",
                 "node": "wn1",
                 "n_events": 7,
+                "core_count": 8,
+                "cpu_consumption_time": 12,
+                "job_metrics": "coreCount=8 nEvents=7",
             },
         ),
         (
@@ -134,7 +140,7 @@ FINAL = JobReport("failed", 7, 1305, "x" * 600 + "\0", 65, {"a.tar": {"fsize": 1
     ids=["running", "final"],
 )
 def test_a_heartbeat_says_what_is_known_in_the_words_of_each_generation(report, legacy, v1) -> None:
-    consumer = Consumer(5001, 4001, 1001, attempt_nr=1, site="TEST_ES", node="wn1")
+    consumer = Consumer(5001, 4001, 1001, attempt_nr=1, site="TEST_ES", node="wn1", cores=8)
     for generation, expected in ((Legacy(), legacy), (V1(), v1)):
         said = arguments(generation.update_job(consumer, report))
         assert {**said, **expected} == said
@@ -154,3 +160,10 @@ def test_jobs_are_asked_for_in_the_words_of_each_generation() -> None:
         "nJobs": "5",
         "mem": "4000",
     }
+
+
+def test_the_convention_of_the_archives_path_is_told_beside_the_number_of_its_storage() -> None:
+    archive = ArchiveRecord("a.tar", 1000, "0badcafe", 1318, path_convention=1000)
+    said = arguments(Legacy().update_event_ranges(Report(("1-2-3-4-5",), archive=archive)))
+    (chunk,) = json.loads(said["eventRanges"])
+    assert (chunk["zipFile"]["objstoreID"], chunk["zipFile"]["pathConvention"]) == (1318, 1000)

@@ -26,7 +26,7 @@ from esfsm.adapters.communicators.processes import here, lives, this_process
 from esfsm.adapters.communicators.supply import Supply
 from esfsm.errors import UnusableInput
 from esfsm.model.event_range import EventRange
-from esfsm.model.report import STOP_COMMANDS, Answer, ArchiveRecord, Grant, Report
+from esfsm.model.report import FINAL, STOP_COMMANDS, Answer, ArchiveRecord, Grant, Report
 from esfsm.ports import ProcessIdentity
 
 __all__ = ["Broker", "Consumer"]
@@ -39,9 +39,6 @@ class Consumer(NamedTuple):
     task_id: int
     panda_id: int
 
-
-ENDED = ("finished", "failed")
-"""The final states of a job."""
 
 ASKED = """
     SELECT * FROM event_ranges JOIN files USING (task_id, file_id)
@@ -121,7 +118,7 @@ class Broker:
         this one need not keep its cores idle for that: who comes after it will find them.
         """
         with self.database.transaction() as db:
-            if _state(db, consumer) in ENDED or _command(db, consumer) in STOP_COMMANDS:
+            if _state(db, consumer) in FINAL or _command(db, consumer) in STOP_COMMANDS:
                 return Grant(exhausted=True)
             before = db.execute(ASKED, (consumer.number, request)).fetchall()
             n = 0 if before else max(n, 0)
@@ -165,8 +162,8 @@ class Broker:
         The answer is the command for this job, if any; `alreadydone` to a second end.
         """
         with self.database.transaction() as db:
-            if state in ENDED:
-                if _state(db, consumer) in ENDED:
+            if state in FINAL:
+                if _state(db, consumer) in FINAL:
                     return "alreadydone"
                 move = "UPDATE event_ranges SET status = ? WHERE consumer = ? AND status = ?"
                 db.execute(move, (Status.DONE, consumer.number, Status.FINISHED))
@@ -196,7 +193,7 @@ def _ready(db: sqlite3.Connection, consumer: Consumer, limit: int) -> list[sqlit
     if len(ready) == limit:
         return ready
     others = "SELECT * FROM consumers WHERE task_id = ? AND consumer <> ? AND host = ? AND state NOT IN (?, ?)"
-    for other in db.execute(others, (consumer.task_id, consumer.number, here(), *ENDED)).fetchall():
+    for other in db.execute(others, (consumer.task_id, consumer.number, here(), *FINAL)).fetchall():
         if not lives(ProcessIdentity(other["pid"], other["started"])):
             _take_back(db, other["consumer"])
     return db.execute(READY, (consumer.task_id, limit)).fetchall()
@@ -224,7 +221,7 @@ def _event_range(row: sqlite3.Row, name: str) -> EventRange:
 def _refusal(db: sqlite3.Connection, consumer: Consumer, archive: ArchiveRecord | None) -> str:
     """Why a whole report cannot be booked; empty when it can."""
     state = _state(db, consumer)
-    if state in ENDED:
+    if state in FINAL:
         return f"job {consumer.panda_id} has ended: {state}"
     if archive is None:
         return ""

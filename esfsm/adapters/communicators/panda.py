@@ -3,14 +3,15 @@
 import os
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
 from esfsm.adapters.communicators.connection import Connection
 from esfsm.adapters.communicators.identity import find_identity
 from esfsm.errors import UnusableInput, WireError
-from esfsm.model.job import Job
-from esfsm.model.report import Answer, Booked, Grant, JobReport, Report
+from esfsm.model.job import Job, JobKind
+from esfsm.model.report import FINAL, KILL, Answer, Booked, Grant, JobReport, Report
 from esfsm.model.settings import Settings
 from esfsm.wire.panda.calls import GENERATIONS, V1, Call, Generation, Reply
 from esfsm.wire.panda.jobs import Consumer, read_job_answer
@@ -33,10 +34,16 @@ def open_panda(job: Job, settings: Settings, workdir: Path, run: str) -> "PandaC
     Raises `UnusableInput` for a job without the numbers that PanDA knows it by, for what is no server, and where we are
     nobody.
     """
-    if job.task_id is None or job.jobset_id is None:
+    if job.kind is JobKind.EVENTSERVICE and (job.task_id is None or job.jobset_id is None):
         raise UnusableInput("PanDA gives no event ranges to a job without taskID and jobsetID")
     consumer = Consumer(
-        job.panda_id, job.jobset_id, job.task_id, job.attempt_nr, settings.queue or "", socket.gethostname()
+        job.panda_id,
+        job.jobset_id or 0,
+        job.task_id or 0,
+        job.attempt_nr,
+        settings.queue or "",
+        socket.gethostname(),
+        settings.cores or job.core_count,
     )
     connection = Connection(settings.panda_server, find_identity(os.environ), settings.ca_directory)
     generations = [each for each in GENERATIONS if settings.panda_api in ("auto", each.name)]
@@ -58,6 +65,8 @@ class PandaCommunicator:
         self._lock = Lock()
         self._generations = tuple(generations)
         self._books_are_open = True
+        self._last: Report | None = None
+        """A report that the server has taken."""
 
     def join(self) -> None:
         """The server knows a job that it has sent."""
@@ -81,11 +90,26 @@ class PandaCommunicator:
         else:
             booked = self.booked() if answer.doubted else None
             answer = answer if booked is None else settle(report, booked)
-        return Answer(answer.accepted, answer.refused, answer.doubted, answer.why, command)
+        self._last = report if answer.accepted else self._last
+        return replace(answer, command=command)
 
     def update_job(self, report: JobReport) -> str | None:
         """A heartbeat, or the final report."""
-        return read_job_answer(self._call(lambda generation: generation.update_job(self._consumer, report)))
+        command = read_job_answer(self._call(lambda generation: generation.update_job(self._consumer, report)))
+        return self._which_kill() if command == KILL and report.state not in FINAL else command
+
+    def _which_kill(self) -> str:
+        """A heartbeat is told `tobekilled` of either kill; only the reply to a report tells a soft one.
+
+        So a report that was taken is made once more, which changes nothing (seen at panda-server 0.8.1).
+        """
+        report = self._last
+        if report is None:
+            return KILL
+        try:
+            return self._command_in(self._call(lambda generation: generation.update_event_ranges(report))) or KILL
+        except WireError:
+            return KILL
 
     def booked(self) -> dict[str, Booked] | None:
         """What the server has of this job; None where its books are closed: the older servers have none to show."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from esfsm.errors import WireError
-from esfsm.model.report import JobReport
+from esfsm.model.report import FINAL, JobReport
 from esfsm.wire.panda.replies import command_of, read_json, success
 
 __all__ = ["Consumer", "heartbeat", "read_job_answer", "read_jobs"]
@@ -26,11 +26,11 @@ class Consumer:
     """Checked by the server when it is positive: another attempt than its own is told `tobekilled`."""
     site: str = ""
     node: str = ""
+    cores: int = 0
 
 
 def heartbeat(consumer: Consumer, report: JobReport) -> dict[str, object]:
     """What `update_job` is told, by the names of `/api/v1`; numbers are whole, as it takes no others."""
-    final = report.state in ("finished", "failed")
     said: dict[str, object] = {
         "job_id": consumer.panda_id,
         "job_status": report.state,
@@ -38,14 +38,22 @@ def heartbeat(consumer: Consumer, report: JobReport) -> dict[str, object]:
         "site_name": consumer.site or None,
         "node": consumer.node or None,
         "n_events": report.events or None,
+        "core_count": consumer.cores or None,
+        "cpu_consumption_time": int(report.cpu_s) or None,
+        "job_metrics": _metrics(coreCount=consumer.cores, nEvents=report.events) or None,
     }
-    if final:
+    if report.state in FINAL:
         said |= {
             "pilot_error_code": report.error_code,
             "pilot_error_diag": report.error_diag.replace("\0", "")[:LONGEST_DIAG],
             "trans_exit_code": None if report.exit_code is None else str(report.exit_code),
         }
     return {name: value for name, value in said.items() if value is not None}
+
+
+def _metrics(**numbers: int) -> str:
+    """As they stand on the pages of a PanDA monitor: `coreCount=8 nEvents=120`."""
+    return " ".join(f"{name}={number}" for name, number in numbers.items() if number)
 
 
 def read_job_answer(reply: bytes | str) -> str | None:

@@ -44,13 +44,15 @@ def range_updates(report: Report) -> list[dict[str, object]]:
     if report.archive is None:
         error = {"errorCode": _error_code(report.error_code), "errorDiag": _error_diag(report.error_diag)}
         return [{"eventRangeID": name, "eventStatus": "failed", **error} for name in report.event_range_ids]
-    zip_file = {
+    zip_file: dict[str, object] = {
         "lfn": report.archive.lfn,
         "objstoreID": report.archive.rse_id,
         "fsize": report.archive.size_bytes,
         "adler32": report.archive.adler32,
         "numEvents": len(report.event_range_ids),  # pilots count ranges here
     }
+    if report.archive.path_convention is not None:
+        zip_file["pathConvention"] = report.archive.path_convention
     finished = [{"eventRangeID": name, "eventStatus": "finished"} for name in report.event_range_ids]
     return [{"zipFile": zip_file, "eventRanges": finished}]
 
