@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from esfsm.errors import EsfsmError, JournalError, PilotErrorCode, ReplayDiverged, UnusableInput, UnusableJournal
     from esfsm.esprocess import ESProcess
     from esfsm.model.job import Job
-    from esfsm.model.outcome import Outcome
+    from esfsm.model.outcome import Outcome, PilotOutcome
     from esfsm.model.settings import Settings
+    from esfsm.pilot import run_pilot
     from esfsm.plugins import check_workflow as check
     from esfsm.replayer import replay
     from esfsm.run import resume, run_workflow
@@ -37,6 +38,7 @@ __all__ = [
     "JournalError",
     "Outcome",
     "PilotErrorCode",
+    "PilotOutcome",
     "ReplayDiverged",
     "Settings",
     "Story",
@@ -48,6 +50,7 @@ __all__ = [
     "draw",
     "replay",
     "resume",
+    "run_pilot",
     "run_workflow",
     "what_if",
 ]

@@ -9,8 +9,9 @@ from esfsm.drawings import render
 from esfsm.errors import EsfsmError, JournalError, PilotErrorCode, ReplayDiverged, UnusableInput, UnusableJournal
 from esfsm.esprocess import ESProcess
 from esfsm.model.job import Job
-from esfsm.model.outcome import Outcome
+from esfsm.model.outcome import Outcome, PilotOutcome
 from esfsm.model.settings import Settings
+from esfsm.pilot import run_pilot
 from esfsm.plugins import check_workflow as check
 from esfsm.replayer import replay
 from esfsm.run import resume, run_workflow

@@ -1,4 +1,4 @@
-"""The command line: run, resume, audit, replay, check, draw.
+"""The command line: run, resume, pilot, audit, replay, check, draw.
 
 Exit codes: 0 done, 1 failed, 2 unusable input, 3 stopped on request with all finished work safe.
 Standard output is for results, standard error for progress and faults.
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
+from math import inf
 from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
@@ -29,6 +30,7 @@ from esfsm.given import read_job
 from esfsm.inbox import Clock
 from esfsm.loop import Watch
 from esfsm.model.outcome import Outcome
+from esfsm.pilot import run_pilot
 from esfsm.run import run_workflow
 from esfsm.stops import STOP_SIGNALS
 from esfsm.views.progress import Progress
@@ -100,6 +102,33 @@ def resume(
 
 
 @app.command()
+def pilot(
+    queue: Annotated[str | None, typer.Option(help="The PanDA queue whose jobs are run.")] = None,
+    communicator: Annotated[str | None, typer.Option(help="Where jobs come from: panda, harvester or local.")] = None,
+    lifetime: Annotated[float, typer.Option(min=0, help="Seconds; the job that runs then is stopped in time.")] = inf,
+    jobs: Annotated[int | None, typer.Option(min=1, help="How many jobs; default: until there is none.")] = None,
+    workdir: Annotated[Path, typer.Option(help="Holds the work directories, one for each job.")] = Path(),
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print each outcome as one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Fetch jobs and run them, one after another; what a dead pilot has left in WORKDIR is finished first."""
+    arguments = {"queue": queue, "communicator": communicator, **_assignments(set_ or [])}
+
+    def run(*given: Any, **how: Any) -> Outcome:
+        with _progress(quiet) as watch:
+            outcome = run_workflow(*given, **how, watch=watch)
+        _show(outcome.model_dump_json() if json else _told(outcome))
+        return outcome
+
+    ended = run_pilot(workdir, jobs=jobs, lifetime_s=lifetime, settings=arguments, config=config, run=run)
+    _hear_signals(signal.SIG_IGN)
+    _show(ended.model_dump_json() if json else f"pilot {ended.sentence}")
+    raise typer.Exit(ended.exit_code)
+
+
+@app.command()
 def audit(workdir: Annotated[Path, typer.Argument(help="The work directory of a job.")]) -> None:
     """Compare journal, server and storage; exit code 1 if they differ. Changes nothing."""
     found = esfsm.audit(workdir)
@@ -112,7 +141,7 @@ def check(
     files: Annotated[list[Path] | None, typer.Argument(help="Tables; default: the shipped ones.")] = None,
 ) -> None:
     """Say what is wrong with declared tables, as FILE:LINE: SENTENCE."""
-    for name in [] if files else plugins.job_workflow_names():
+    for name in [] if files else plugins.machine_names():
         plugins.workflow(name)  # raises with all its faults
         _show(f"{name}: sound")
     faults = [fault for file in files or [] for fault in esfsm.check(file)]
@@ -131,7 +160,7 @@ def draw(
 ) -> None:
     """Draw a workflow, or the way of a job through it."""
     if all_:
-        tables = {**{name: plugins.workflow(name) for name in plugins.job_workflow_names()}, **plugins.held()}
+        tables = {**{name: plugins.workflow(name) for name in plugins.machine_names()}, **plugins.held()}
         for path in draw_all(tables, plugins.held(), Path("diagrams")):
             _show(str(path))
         return

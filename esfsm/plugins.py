@@ -23,7 +23,7 @@ __all__ = [
     "check_workflow",
     "find",
     "held",
-    "job_workflow_names",
+    "machine_names",
     "names",
     "shelf",
     "storage",
@@ -117,8 +117,8 @@ def workflow_names() -> list[str]:
     return sorted(shipped | _added("esfsm.workflows").keys())
 
 
-def job_workflow_names() -> list[str]:
-    """The tables that a job can run: all but those that a state only holds."""
+def machine_names() -> list[str]:
+    """The tables that a job or a pilot goes through: all but those that a state only holds."""
     return [name for name in workflow_names() if name not in held()]
 
 

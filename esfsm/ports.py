@@ -19,9 +19,11 @@ __all__ = [
     "Communicator",
     "Executor",
     "Hooks",
+    "Jobs",
     "Message",
     "OpenChannel",
     "OpenCommunicator",
+    "OpenJobs",
     "Orphan",
     "Payload",
     "ProcessIdentity",
@@ -100,6 +102,21 @@ class Communicator(Protocol):
 
     def close(self) -> None:
         """Let go of connections; nothing that was booked is lost."""
+        ...
+
+
+class Jobs(Protocol):
+    """Where a pilot gets its jobs from."""
+
+    def fetch(self) -> Mapping[str, object] | None:
+        """The definition of a job that is ours from now on; None where there is none now.
+
+        Raises `WireError` where that is not known, `UnusableInput` where it never will be.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
         ...
 
 
@@ -263,3 +280,5 @@ OpenChannel = Callable[[str | None], Channel]
 """(channel name to adopt; None: a new one) -> channel"""
 OpenCommunicator = Callable[[Job, Settings, Path, str], Communicator]
 """(job, settings, work directory, name of this run) -> communicator"""
+OpenJobs = Callable[[Settings, Path], Jobs]
+"""(settings, directory that holds the work directories) -> where jobs come from"""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import closing
+from math import inf
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,7 +22,7 @@ from esfsm.model.job import Job, JobKind
 from esfsm.model.outcome import Outcome
 from esfsm.model.settings import Settings
 from esfsm.perform import Performer
-from esfsm.stops import stop_requests
+from esfsm.stops import stop_requests, time_limit
 from esfsm.views.outcome import outcome
 
 __all__ = ["resume", "run_workflow"]
@@ -34,12 +35,14 @@ def run_workflow(
     settings: Mapping[str, object] | Settings | None = None,
     config: Path | None = None,
     watch: Watch | None = None,
+    until: float = inf,
 ) -> Outcome:
     """Run one job to its end; run it again with the same work directory to resume it.
 
     `job`: a Job, PanDA's dictionary, or the path of a file with one. `workdir`: default `PanDA_Pilot-<PandaID>` here.
     `settings`: the arguments among the settings (environment, queue data and the file `config` come below them), or a
-    whole `Settings`. `watch(fact, engine)` is called after each fact, for those who want to see it live.
+    whole `Settings`. `watch(fact, engine)` is called after each fact, for those who want to see it live. `until`: when
+    it is stopped, as by a signal (seconds since 1970).
 
     Raises `UnusableInput` when something that was given cannot be used, `JournalError` when the journal cannot be
     written any more, `ReplayDiverged` when another version of the code began the job. SIGTERM and SIGINT stop the job
@@ -48,9 +51,9 @@ def run_workflow(
     job, found = read_job(job)
     given, said_by = read_settings(job, settings, config, found)
     table = plugins.workflow(given.workflow or job.kind.value)
-    if table.feeds != (job.kind is JobKind.EVENTSERVICE):
+    if table.drives != "job" or table.feeds != (job.kind is JobKind.EVENTSERVICE):
         raise UnusableInput(f"the workflow {table.name} is not for a job of kind {job.kind.value}")
-    place = _work_directory(Path(workdir or f"PanDA_Pilot-{job.panda_id}").absolute(), found)
+    place = _work_directory(Path(workdir or job.place).absolute(), found)
     header = Header(job.panda_id, uuid4().hex, table.name, _digest(table), dict(job.definition), given)
     with Journal.open(place / JOURNAL, header) as journal:
         engine = Engine(table, plugins.held(), journal.header.settings)
@@ -63,7 +66,8 @@ def run_workflow(
             raise UnusableInput(
                 f"work directory {place}: its event ranges are of another task or jobset; choose another"
             )
-        return _go_on(loop, journal, engine, inbox, Equipment(job, place, given, said_by, journal.header.run), given)
+        equipment = Equipment(job, place, given, said_by, journal.header.run)
+        return _go_on(loop, journal, engine, inbox, equipment, given, until)
 
 
 def resume(
@@ -71,6 +75,7 @@ def resume(
     *,
     settings: Mapping[str, object] | None = None,
     watch: Watch | None = None,
+    until: float = inf,
 ) -> Outcome:
     """Take up the job of a work directory again: all that it needs is in its journal.
 
@@ -89,11 +94,12 @@ def resume(
         loop = Loop(journal, engine, inbox := Inbox(Clock()), watch)
         loop.remember()
         given, said_by = change_settings(engine.settings, settings or {})
-        return _go_on(loop, journal, engine, inbox, Equipment(job, place, given, said_by, header.run), given)
+        equipment = Equipment(job, place, given, said_by, header.run)
+        return _go_on(loop, journal, engine, inbox, equipment, given, until)
 
 
 def _go_on(
-    loop: Loop, journal: Journal, engine: Engine, inbox: Inbox, equipment: Equipment, settings: Settings
+    loop: Loop, journal: Journal, engine: Engine, inbox: Inbox, equipment: Equipment, settings: Settings, until: float
 ) -> Outcome:
     """To the end of the job, if it has not come there for good."""
     if not engine.ended or engine.resumable:
@@ -101,6 +107,7 @@ def _go_on(
             equipment.check(granted=next(iter(engine.ranges.ledger), None))
             with (
                 stop_requests(inbox),
+                time_limit(inbox, until),
                 closing(Performer(equipment, inbox)) as performer,
                 closing(Heartbeats(performer.say, settings.heartbeat_s)) as heartbeats,
             ):

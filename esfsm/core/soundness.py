@@ -4,10 +4,11 @@ The last rule is the one that finds most: whatever a state's action may report, 
 matching, which no type checker gives on a table.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from esfsm.core.actions import ACTIONS
 from esfsm.core.facts import FACTS
+from esfsm.core.pilot import PILOT_ACTIONS, PILOT_FACTS
 from esfsm.core.workflow import State, Workflow, line_of
 from esfsm.errors import UnsoundWorkflow
 
@@ -16,6 +17,18 @@ __all__ = ["check", "sound"]
 ENDS = ("done", "stopped", "failed")
 """The ends of a job that the outcome and the final report know."""
 HOLDING = ("run_es_payload", "drain_ranges")
+
+ANSWERS: Mapping[str, Mapping[str, Collection[str]]] = {
+    "job": {name: action.answered_by | action.ended_by for name, action in ACTIONS.items()},
+    "pilot": PILOT_ACTIONS,
+}
+"""By what a table drives: every action, and the facts that it may report."""
+MEANT = {"job": {name for name, action in ACTIONS.items() if action.for_state}, "pilot": PILOT_ACTIONS.keys()}
+"""... and the actions that a state can name."""
+HEARD = {"job": FACTS.keys(), "pilot": PILOT_FACTS.keys()}
+"""... and every fact."""
+NEEDED = {"job": ("action_broke", "preempted", "job_killed"), "pilot": ("action_broke", "preempted")}
+"""... and the facts that no state may pass over that does something."""
 
 Fault = tuple[tuple[str, ...], str]
 
@@ -29,6 +42,10 @@ def check(text: str, name: str, held: Mapping[str, Workflow]) -> list[str]:
         workflow = Workflow.parse(text, name)
     except UnsoundWorkflow as unsound:
         return unsound.faults
+    if workflow.drives not in HEARD:
+        return [
+            f"{name}:{line_of(text, ('drives',))}: it drives {workflow.drives}, which is none of {', '.join(HEARD)}"
+        ]
     found = [*_names(workflow, held), *_shape(workflow), *_deafness(workflow, held), *_duties(workflow)]
     return [f"{name}:{line}: {sentence}" for line, sentence in sorted((line_of(text, key), s) for key, s in found)]
 
@@ -46,7 +63,7 @@ def _names(workflow: Workflow, held: Mapping[str, Workflow]) -> Iterator[Fault]:
     if workflow.starts not in workflow.states:
         yield ("starts",), f"it starts in {workflow.starts}, which is no state"
     for state in workflow.states.values():
-        if state.does is not None and (state.does not in ACTIONS or not ACTIONS[state.does].for_state):
+        if state.does is not None and state.does not in MEANT[workflow.drives]:
             yield (state.name, "does"), f"state {state.name}: there is no action {state.does}"
         if state.holds is not None and state.holds not in held:
             yield (state.name, "holds"), f"state {state.name}: there is no table {state.holds} to hold"
@@ -56,7 +73,7 @@ def _names(workflow: Workflow, held: Mapping[str, Workflow]) -> Iterator[Fault]:
 
 def _arrow_names(workflow: Workflow, state: str, on: Mapping[str, str]) -> Iterator[Fault]:
     for fact, target in on.items():
-        if fact not in FACTS:
+        if fact not in HEARD[workflow.drives]:
             yield (state, "on", fact), f"state {state}: there is no fact {fact}"
         if target not in workflow.states:
             yield (state, "on", fact), f"state {state}: the arrow on {fact} leads to {target}, which is no state"
@@ -98,7 +115,7 @@ def _duties(workflow: Workflow) -> Iterator[Fault]:
             yield ("ends",), f"the end {end} is none of {', '.join(ENDS)}"
     for state in doing:
         on = {**workflow.anywhere, **state.on}
-        for fact in ("action_broke", "preempted", "job_killed") if state.name not in workflow.ends else ():
+        for fact in NEEDED[workflow.drives] if state.name not in workflow.ends else ():
             if fact not in on:
                 yield (state.name,), f"state {state.name}: it does not hear {fact}"
         if state.does in HOLDING and state.holds is None:
@@ -113,11 +130,8 @@ def _duties(workflow: Workflow) -> Iterator[Fault]:
 def _deafness(workflow: Workflow, held: Mapping[str, Workflow]) -> Iterator[Fault]:
     """Facts that a state's action may report and the state does not hear."""
     for state in workflow.states.values():
-        action = ACTIONS.get(state.does or "")
-        if action is None:
-            continue
         heard = set(state.on) | (set() if state.name in workflow.ends else set(workflow.anywhere))
         if state.holds is not None and state.holds in held:
             heard |= held[state.holds].facts()
-        for fact in sorted((action.answered_by | action.ended_by) - heard):
-            yield (state.name,), f"state {state.name}: {action.name} may report {fact}, which it does not hear"
+        for fact in sorted({*ANSWERS[workflow.drives].get(state.does or "", ())} - heard):
+            yield (state.name,), f"state {state.name}: {state.does} may report {fact}, which it does not hear"

@@ -50,6 +50,8 @@ class Workflow:
     ends: tuple[str, ...]
     states: Mapping[str, State]
     anywhere: Mapping[str, str]
+    drives: str
+    """What goes through it: a job or a pilot."""
     digest: str
     """Changes when a state, an action or an arrow changes; comments and order do not count."""
 
@@ -74,7 +76,8 @@ class Workflow:
         anywhere = dict(content.get("any", {}).get("on", {}))
         told = sorted((s.name, s.does, s.holds, sorted(s.on.items())) for s in states.values())
         digest = f"{crc32(repr((content['starts'], content['ends'], told, sorted(anywhere.items()))).encode()):08x}"
-        return cls(name, content["title"], content["starts"], tuple(content["ends"]), states, anywhere, digest)
+        ends, drives = tuple(content["ends"]), content.get("drives", "job")
+        return cls(name, content["title"], content["starts"], ends, states, anywhere, drives, digest)
 
     @cached_property
     def targets(self) -> Mapping[tuple[str, str], str]:
@@ -193,10 +196,12 @@ def _form_faults(content: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], 
     if isinstance(content.get("ends"), list) and not all(isinstance(end, str) for end in content["ends"]):
         yield ("ends",), "`ends` holds something that is no text"
     for key, table in content.items():
-        if key in ("title", "starts", "ends"):
+        if key == "drives" and not isinstance(table, str):
+            yield (key,), "`drives` is no text"
+        if key in ("title", "drives", "starts", "ends"):
             continue
         if not isinstance(table, dict):
-            yield (key,), f"`{key}` is neither title, starts, ends nor a state"
+            yield (key,), f"`{key}` is neither title, drives, starts, ends nor a state"
             continue
         allowed = {"on": dict} if key == "any" else _STATE_KEYS
         for inner, value in table.items():

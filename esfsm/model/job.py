@@ -164,6 +164,11 @@ class Job(BaseModel):
     warnings: tuple[str, ...] = ()
     """One sentence for each value that could not be used and became its default."""
 
+    @property
+    def place(self) -> str:
+        """The name of its work directory, where nobody gives another."""
+        return f"PanDA_Pilot-{self.panda_id}"
+
     @classmethod
     def read(cls, content: object, *, source: str = "job definition", panda_id: int | None = None) -> "Job":
         """The job in a flat dictionary, Harvester's `{"<PandaID>": {...}}`, a server's reply, or the text of one.

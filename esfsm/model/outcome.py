@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Outcome", "OutputFile"]
+__all__ = ["Outcome", "OutputFile", "PilotOutcome"]
 
 
 class OutputFile(BaseModel):
@@ -42,3 +42,20 @@ class Outcome(BaseModel):
     """Events in the finished ranges."""
     outputs: tuple[OutputFile, ...] = ()
     journal: Path
+
+
+class PilotOutcome(BaseModel):
+    """How a pilot ended."""
+
+    model_config = ConfigDict(frozen=True)
+
+    state: str
+    """done, stopped or failed."""
+    path: tuple[str, ...]
+    """The states entered, in order."""
+    sentence: str
+    """What happened, for people."""
+    exit_code: int
+    """0 done, 1 failed, 3 stopped on request; however its jobs ended."""
+    jobs: int
+    """How many it has fetched."""

@@ -52,6 +52,14 @@ class Settings(BaseSettings):
     system."""
     queue: str | None = None
     """The PanDA queue that the job runs at, for the server to know."""
+    jobs: Path | None = None
+    """Local pilot: a directory of job definitions (`*.json`)."""
+    job_label: str = "managed"
+    """Pilot: the prodSourceLabel of the jobs that are asked for."""
+    job_attempts: int = Field(5, ge=1, le=10_000)
+    """Pilot: how often in a row there may be no job, or no answer, before it ends."""
+    job_pause_s: Seconds = 60.0
+    """Pilot: the pause before a job is asked for again (as in pilot3)."""
     channel: str = "zmq"
     """The wire to the payload."""
     queuedata: Path | None = None

@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 
 from esfsm.adapters.communicators.panda import PandaCommunicator
+from esfsm.adapters.communicators.server import PandaServer
 from esfsm.core import actions as a
 from esfsm.core import facts as f
 from esfsm.equipment import Equipment, SeenFile
@@ -48,7 +49,7 @@ class Client(PandaCommunicator):
     def __init__(
         self, server: Server, panda_id: int, chance: Random, weather: Weather, trouble: Callable[[str], None]
     ) -> None:
-        super().__init__(Consumer(panda_id, JOBSET_ID, TASK_ID), self._carry)
+        super().__init__(Consumer(panda_id, JOBSET_ID, TASK_ID), PandaServer(self._carry))
         self._server, self._chance, self._weather, self._trouble = server, chance, weather, trouble
 
     def get_event_ranges(self, n: int, request: str) -> Grant:

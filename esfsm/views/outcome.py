@@ -1,11 +1,12 @@
-"""The Outcome of a job, as its engine stands at the end."""
+"""The outcome of a job, or of a pilot, as its engine stands at the end."""
 
 from pathlib import Path
 
 from esfsm.core.engine import Engine
-from esfsm.model.outcome import Outcome, OutputFile
+from esfsm.core.pilot import Pilot
+from esfsm.model.outcome import Outcome, OutputFile, PilotOutcome
 
-__all__ = ["EXIT_CODES", "outcome"]
+__all__ = ["EXIT_CODES", "outcome", "pilot_outcome"]
 
 EXIT_CODES = {"done": 0, "failed": 1, "stopped": 3}
 """By the end that a job has reached; 2 is for input that cannot be used."""
@@ -39,4 +40,15 @@ def outcome(panda_id: int, engine: Engine, journal: Path) -> Outcome:
             for copy in engine.outputs
         ),
         journal=journal,
+    )
+
+
+def pilot_outcome(pilot: Pilot) -> PilotOutcome:
+    """What there is to say."""
+    return PilotOutcome(
+        state=pilot.state,
+        path=tuple(pilot.path),
+        sentence=f"{pilot.state}: {pilot.why}; jobs fetched: {pilot.jobs}",
+        exit_code=EXIT_CODES[pilot.state],
+        jobs=pilot.jobs,
     )

@@ -11,6 +11,7 @@ from contract.web import Asked, reply, serving
 
 from esfsm import plugins
 from esfsm.adapters.communicators.panda import PandaCommunicator
+from esfsm.adapters.communicators.server import PandaServer
 from esfsm.errors import UnusableInput, WireError
 from esfsm.model.job import Job
 from esfsm.model.report import Answer, ArchiveRecord, Grant, JobReport, Report
@@ -46,7 +47,7 @@ class Server:
 def talk() -> Callable[..., tuple[PandaCommunicator, Server]]:
     def talk(*replies: Reply | str) -> tuple[PandaCommunicator, Server]:
         server = Server(*replies)
-        return PandaCommunicator(Consumer(5001, 4001, 1001), server), server
+        return PandaCommunicator(Consumer(5001, 4001, 1001), PandaServer(server)), server
 
     return talk
 

@@ -125,6 +125,19 @@ FAULTS = {
         changed('on.job_killed     = "failed"\n', "").replace(ARROW, ARROW + '\non.job_killed = "failed"'),
         "10: state running: it does not hear job_killed",
     ),
+    "a word of a pilot in the table of a job": (
+        changed('"classify_job"', '"fetch_job"').replace(ARROW, ARROW + '\non.job_fetched = "failed"'),
+        "6: state received: there is no action fetch_job",
+        "8: state received: there is no fact job_fetched",
+    ),
+    "what nothing goes through": (
+        changed('starts = "received"', 'drives = "car"\nstarts = "received"'),
+        "2: it drives car, which is none of job, pilot",
+    ),
+    "what goes through it is no text": (
+        changed('starts = "received"', 'drives = 5\nstarts = "received"'),
+        "2: `drives` is no text",
+    ),
     "ranges that are drained and held nowhere": (
         changed('holds             = "event-range"\n', ""),
         "9: state running: drain_ranges needs a table of ranges to hold",
@@ -157,7 +170,7 @@ FAULTS = {
     ),
     "a word that belongs to no state": (
         changed('starts = "received"', 'starts = "received"\ncolour = "red"'),
-        "3: `colour` is neither title, starts, ends nor a state",
+        "3: `colour` is neither title, drives, starts, ends nor a state",
     ),
     "an action that is no text": (changed('"classify_job"', "7"), "6: state received: `does` has the wrong type"),
     "arrows that are no table": (

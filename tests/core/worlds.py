@@ -16,7 +16,7 @@ TABLES = {
     for file in sorted((Path(__file__).parents[2] / "workflows").glob("*.toml"))
 }
 HELD = {"event-range": TABLES["event-range"]}
-JOBS = [name for name in TABLES if name not in HELD]
+JOBS = [name for name, table in TABLES.items() if table.drives == "job" and name not in HELD]
 
 BEGAN = 1_700_000_000.0
 

@@ -86,15 +86,15 @@ def test_two_packages_that_add_the_same_name_are_an_error(tmp_path: Path) -> Non
 
 
 def test_the_shipped_tables_are_found_by_name() -> None:
-    assert plugins.workflow_names() == ["event-range", "eventservice", "eventservicemerge", "generic"]
-    assert plugins.job_workflow_names() == ["eventservice", "eventservicemerge", "generic"]
-    assert [plugins.workflow(name).name for name in plugins.job_workflow_names()] == plugins.job_workflow_names()
+    assert plugins.workflow_names() == ["event-range", "eventservice", "eventservicemerge", "generic", "pilot"]
+    assert plugins.machine_names() == ["eventservice", "eventservicemerge", "generic", "pilot"]
+    assert [plugins.workflow(name).name for name in plugins.machine_names()] == plugins.machine_names()
 
 
 def test_an_installed_package_adds_a_table(tmp_path: Path) -> None:
     files = {"tables/__init__.py": "", "tables/mine.toml": TABLE}
     with installed(tmp_path / "site", {"esfsm.workflows:mine": "tables"}, files):
-        assert "mine" in plugins.job_workflow_names()
+        assert "mine" in plugins.machine_names()
         assert (plugins.workflow("mine").name, plugins.workflow("mine").title) == ("mine", "mine")
 
 

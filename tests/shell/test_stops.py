@@ -2,13 +2,17 @@
 
 import signal
 from contextlib import suppress
-from threading import Thread
+from math import inf
+from threading import Thread, active_count
+from threading import enumerate as enumerate_threads
 
 import pytest
 
 from esfsm.core.facts import Preempted
 from esfsm.inbox import Clock, Inbox
-from esfsm.stops import STOP_SIGNALS, stop_requests
+from esfsm.stops import STOP_SIGNALS, stop_requests, time_limit
+
+SIGTERM = Preempted(why="a stop was asked for by SIGTERM")
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
@@ -40,8 +44,9 @@ def test_signals_are_as_they_were_when_the_job_has_ended_however_it_ended() -> N
 
 
 def test_a_signal_that_comes_before_both_can_be_facts_leaves_no_handler_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_handler, outer = signal.signal, signal.getsignal(signal.SIGINT)
+    set_handler(signal.SIGINT, signal.default_int_handler)  # a shell may have put us into the background
     before = [signal.getsignal(number) for number in STOP_SIGNALS]
-    set_handler = signal.signal
 
     def signalled_between(number: signal.Signals, handler: signal.Handlers) -> None:
         monkeypatch.undo()
@@ -52,6 +57,44 @@ def test_a_signal_that_comes_before_both_can_be_facts_leaves_no_handler_behind(m
     with pytest.raises(KeyboardInterrupt), stop_requests(Inbox(Clock())):
         pytest.fail("it was no fact yet")
     assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
+    set_handler(signal.SIGINT, outer)
+
+
+def test_a_signal_is_heard_by_whoever_is_around_a_job_too() -> None:
+    pilot, job = Inbox(Clock()), Inbox(Clock())
+    with stop_requests(pilot):
+        with stop_requests(job):
+            signal.raise_signal(signal.SIGTERM)
+            assert job.take() == [SIGTERM]
+        assert pilot.take() == [SIGTERM]
+        signal.raise_signal(signal.SIGTERM)
+        assert pilot.take() == [SIGTERM]
+    assert job.take_now() == []
+
+
+OVER = [Preempted(why="its time is over")]
+
+
+def test_the_end_of_its_time_is_a_fact() -> None:
+    inbox = Inbox(Clock())
+    with time_limit(inbox, inbox.now() + 0.01):
+        assert inbox.take() == OVER
+
+
+def test_a_job_whose_time_is_over_hears_so_before_anything_else() -> None:
+    inbox = Inbox(Clock())
+    with time_limit(inbox, 0.0):
+        assert inbox.take_now() == OVER
+
+
+@pytest.mark.parametrize("left_s", [3600.0, inf])
+def test_a_job_that_ends_in_time_hears_of_no_end(left_s: float) -> None:
+    inbox, before = Inbox(Clock()), active_count()
+    with time_limit(inbox, inbox.now() + left_s):
+        pass
+    while active_count() > before:  # a timer that is cancelled ends at once
+        enumerate_threads()[-1].join()
+    assert inbox.take_now() == []
 
 
 def test_in_another_thread_than_the_first_signals_are_left_alone() -> None:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 NOT_TO_BUILD = shutil.ignore_patterns(
     ".*_cache", "__pycache__", ".git", ".venv", ".hypothesis", "demo", "*.jsonl", "dist"
 )
-TABLES = {"event-range.toml", "eventservice.toml", "eventservicemerge.toml", "generic.toml"}
+TABLES = {"event-range.toml", "eventservice.toml", "eventservicemerge.toml", "generic.toml", "pilot.toml"}
 
 
 def run(*command: object, cwd: Path) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from esfsm.core.actions import ACTIONS
+from esfsm.core.pilot import PILOT_ACTIONS, PILOT_FACTS
 from esfsm.core.soundness import check
 from esfsm.core.workflow import Workflow
 from esfsm.model.job import JobKind
@@ -12,7 +13,7 @@ from esfsm.model.job import JobKind
 FILES = sorted((Path(__file__).parents[2] / "workflows").glob("*.toml"))
 TABLES = {file.stem: Workflow.parse(file.read_text(), file.stem) for file in FILES}
 HELD = {"event-range": TABLES["event-range"]}
-JOBS = [name for name in TABLES if name not in HELD]
+JOBS = [name for name, table in TABLES.items() if name not in HELD and table.drives == "job"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -26,7 +27,12 @@ def test_every_kind_of_job_has_its_table():
 
 def test_whatever_a_state_can_do_is_done_somewhere():
     done = {state.does for table in TABLES.values() for state in table.states.values()}
-    assert {action.name for action in ACTIONS.values() if action.for_state} == done - {None}
+    jobs = {action.name for action in ACTIONS.values() if action.for_state}
+    assert jobs | PILOT_ACTIONS.keys() == done - {None}
+
+
+def test_every_fact_of_a_pilot_is_heard_somewhere():
+    assert {arrow.fact for arrow in TABLES["pilot"].arrows()} == PILOT_FACTS.keys()
 
 
 @pytest.mark.parametrize("name", JOBS)

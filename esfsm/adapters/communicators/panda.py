@@ -1,31 +1,19 @@
 """PanDA: asks a server of either generation; where a reply leaves a doubt, it looks into the books."""
 
-import os
 import socket
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
 
-from esfsm.adapters.communicators.connection import Connection
-from esfsm.adapters.communicators.identity import find_identity
+from esfsm.adapters.communicators.server import PandaServer, body_of, is_of_the_other_generation
 from esfsm.errors import UnusableInput, WireError
 from esfsm.model.job import Job, JobKind
 from esfsm.model.report import FINAL, KILL, Answer, Booked, Grant, JobReport, Report
 from esfsm.model.settings import Settings
-from esfsm.wire.panda.calls import GENERATIONS, V1, Call, Generation, Reply
+from esfsm.wire.panda.calls import V1
 from esfsm.wire.panda.jobs import Consumer, read_job_answer
 from esfsm.wire.panda.ranges import read_command, read_grant, read_statuses, read_update, settle
 
-__all__ = ["Ask", "PandaCommunicator", "open_panda"]
-
-UNKNOWN_METHOD = (404, 405, 410)
-FORBIDDEN = b" is forbidden"
-"""What a server says, with HTTP status 403, of a method that it does not know; without a proxy it says other words."""
-
-
-Ask = Callable[[Call], Reply]
-"""Makes a call; raises `WireError` where no reply came."""
+__all__ = ["PandaCommunicator", "open_panda"]
 
 
 def open_panda(job: Job, settings: Settings, workdir: Path, run: str) -> "PandaCommunicator":
@@ -45,25 +33,15 @@ def open_panda(job: Job, settings: Settings, workdir: Path, run: str) -> "PandaC
         socket.gethostname(),
         settings.cores or job.core_count,
     )
-    connection = Connection(settings.panda_server, find_identity(os.environ), settings.ca_directory)
-    generations = [each for each in GENERATIONS if settings.panda_api in ("auto", each.name)]
-    return PandaCommunicator(consumer, connection, generations, connection.close)
+    return PandaCommunicator(consumer, PandaServer.open(settings))
 
 
 class PandaCommunicator:
     """One job's word with the server. Any thread may use it."""
 
-    def __init__(
-        self,
-        consumer: Consumer,
-        ask: Ask,
-        generations: Sequence[Generation] = GENERATIONS,
-        close: Callable[[], None] = lambda: None,
-    ) -> None:
-        """`generations`: those that the server may be of, in the order in which they are tried; `close` ends `ask`."""
-        self._consumer, self._ask, self.close = consumer, ask, close
-        self._lock = Lock()
-        self._generations = tuple(generations)
+    def __init__(self, consumer: Consumer, server: PandaServer) -> None:
+        self._consumer = consumer
+        self._call, self._ask, self.close = server.call, server.ask, server.close
         self._books_are_open = True
         self._last: Report | None = None
         """A report that the server has taken."""
@@ -117,24 +95,10 @@ class PandaCommunicator:
         if not self._books_are_open or call is None:
             return None
         reply = self._ask(call)
-        if _is_of_the_other_generation(reply):
+        if is_of_the_other_generation(reply):
             self._books_are_open = False
             return None
-        return read_statuses(_body(reply), self._consumer.panda_id)
-
-    def _call(self, make: Callable[[Generation], Call]) -> bytes:
-        """Make a call in the words of the generation that the server is of. Raises `WireError`."""
-        with self._lock:
-            generations = self._generations
-        for number, generation in enumerate(generations, 1):
-            reply = self._ask(make(generation))
-            if _is_of_the_other_generation(reply) and number < len(generations):
-                continue
-            body = _body(reply)
-            with self._lock:
-                self._generations = (generation,)
-            return body
-        raise AssertionError("there is one generation at least")
+        return read_statuses(body_of(reply), self._consumer.panda_id)
 
     def _command_in(self, reply: bytes) -> str | None:
         """What the server wants of the job; a reply from which that cannot be read says nothing about it."""
@@ -142,15 +106,3 @@ class PandaCommunicator:
             return read_command(reply, self._consumer.panda_id)
         except WireError:
             return None
-
-
-def _is_of_the_other_generation(reply: Reply) -> bool:
-    """Whether a server does not know the method; one that does not know us may do so in a minute."""
-    return reply.status in UNKNOWN_METHOD or (reply.status == 403 and FORBIDDEN in reply.body)
-
-
-def _body(reply: Reply) -> bytes:
-    if reply.status == 200:
-        return reply.body
-    text = " ".join(reply.body[:200].decode(errors="replace").split())
-    raise WireError(f"HTTP {reply.status}: {text}")

@@ -1,0 +1,6 @@
+"""Where a pilot gets its jobs from, by the name of the communicator that they speak to."""
+
+__all__ = ["KNOWN"]
+
+KNOWN = {"local": "local:open_jobs", "panda": "panda:open_jobs"}
+"""By name: the module in this drawer and, behind the colon, its `ports.OpenJobs`."""
