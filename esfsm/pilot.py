@@ -21,6 +21,7 @@ from esfsm.model.outcome import Outcome, PilotOutcome
 from esfsm.model.report import JobReport
 from esfsm.model.settings import Settings
 from esfsm.ports import Jobs
+from esfsm.queuedata import keep_queuedata
 from esfsm.run import run_workflow
 from esfsm.stops import stop_requests
 from esfsm.views.outcome import pilot_outcome
@@ -57,12 +58,14 @@ def run_pilot(
     finished work safe, and then the pilot.
     """
     given, _ = Settings.layered(settings, None, config)
-    places, inbox = Workplaces(Path(workdir).absolute()), Inbox(Clock())
+    places = Workplaces(Path(workdir).absolute())
+    said = {**(settings or {}), "queuedata": keep_queuedata(given, places.directory)}
+    inbox = Inbox(Clock())
     until = inbox.now() + max(0.0, lifetime_s - LAST_S)
     pilot = p.Pilot(plugins.workflow("pilot"), p.Limits(jobs, until, given.job_attempts))
 
     def run_job(place: Path, until: float) -> Outcome:
-        return run(places.definition(place), workdir=place, settings=settings, config=config, until=until)
+        return run(places.definition(place), workdir=place, settings=said, config=config, until=until)
 
     with closing(plugins.find("communicators.jobs", given.communicator)(given, places.directory)) as source:
         hands = _Hands(pilot, inbox, source, places, given, run_job)

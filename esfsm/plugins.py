@@ -35,6 +35,8 @@ _KIND = {
     "archives": "archive format",
     "channels": "channel",
     "communicators": "communicator",
+    "communicators.jobs": "communicator",
+    "communicators.queuedata": "scheme of queue data",
     "executors": "executor type",
     "payloads": "payload executor",
     "storage": "storage scheme",

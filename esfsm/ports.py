@@ -18,6 +18,7 @@ __all__ = [
     "Channel",
     "Communicator",
     "Executor",
+    "FetchQueueData",
     "Hooks",
     "Jobs",
     "Message",
@@ -280,5 +281,7 @@ OpenChannel = Callable[[str | None], Channel]
 """(channel name to adopt; None: a new one) -> channel"""
 OpenCommunicator = Callable[[Job, Settings, Path, str], Communicator]
 """(job, settings, work directory, name of this run) -> communicator"""
+FetchQueueData = Callable[[str, Settings], bytes]
+"""(URL, settings) -> what lies there; raises `WireError`"""
 OpenJobs = Callable[[Settings, Path], Jobs]
 """(settings, directory that holds the work directories) -> where jobs come from"""

@@ -49,7 +49,11 @@ ARROWS = {
         *("views", "model", "errors"),
     },
     "workplaces": {"journal", "replayer", "durable", "model", "errors"},
-    "pilot": {"core", "inbox", "plugins", "ports", "run", "stops", "views", "workplaces", "model", "errors"},
+    "queuedata": {"plugins", "model", "errors"},
+    "pilot": {
+        *("core", "inbox", "plugins", "ports", "queuedata", "run", "stops", "views", "workplaces", "model"),
+        "errors",
+    },
     "esprocess": {"adapters", "plugins"},
     "_face": {
         *("auditor", "drawings", "esprocess", "pilot", "replayer", "run", "supposing"),

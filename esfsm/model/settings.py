@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     """The wire to the payload."""
     queuedata: Path | None = None
     """What the queue says: a JSON file in CRIC's form, of one queue."""
+    queuedata_url: str | None = None
+    """Pilot: where it is fetched from, of one queue or of all; it is kept beside the work directories."""
     workflow: str | None = None
     """A table of your own in place of the one that the job's kind chooses: a path, or a plug-in's name."""
     cores: int | None = Field(None, ge=1, le=100_000)

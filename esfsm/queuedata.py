@@ -1,0 +1,65 @@
+"""What the queue says, fetched for a pilot and kept in a file: the only place that writes it."""
+
+import os
+from pathlib import Path
+from time import time
+
+import orjson
+from loguru import logger
+
+from esfsm import plugins
+from esfsm.errors import UnusableInput, WireError
+from esfsm.model.queuedata import QueueData
+from esfsm.model.settings import Settings
+
+__all__ = ["keep_queuedata"]
+
+FILE = "queuedata.json"
+FRESH_S = 3600.0
+"""So long nobody is asked again; queues change by the day, and a site starts many pilots at once."""
+
+
+def keep_queuedata(settings: Settings, directory: Path) -> Path | None:
+    """The file that says what the queue says, fetched if it is not there or old; None where no URL is set.
+
+    An old one is better than none. Raises `UnusableInput` where there is none, or the queue is not in it.
+    """
+    if settings.queuedata_url is None:
+        return settings.queuedata
+    kept = directory / FILE
+    if not kept.is_file() or time() - kept.stat().st_mtime > FRESH_S:
+        try:
+            _write(kept, _queue(_fetch(settings, settings.queuedata_url), settings))
+        except WireError as error:
+            if not kept.is_file():
+                raise UnusableInput(f"queue data {settings.queuedata_url}: {error}") from None
+            logger.warning("an old description of the queue is used: {}", error)
+    return kept
+
+
+def _fetch(settings: Settings, url: str) -> bytes:
+    content: bytes = plugins.find("communicators.queuedata", url.partition("://")[0])(url, settings)
+    return content
+
+
+def _queue(content: bytes, settings: Settings) -> object:
+    """The one queue. Raises `WireError` for what is no description of any, `UnusableInput` where ours is not in it."""
+    try:
+        queues = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise WireError(f"it is no JSON: {error}") from None
+    if not isinstance(queues, dict):
+        raise WireError("it holds no queues")
+    is_one = not all(isinstance(each, dict) for each in queues.values())
+    if not is_one and settings.queue is not None and settings.queue not in queues:
+        raise UnusableInput(f"queue data {settings.queuedata_url}: there is no queue {settings.queue}")
+    queue: object = queues if is_one or settings.queue is None else queues[settings.queue]
+    QueueData.read(queue)
+    return queue
+
+
+def _write(path: Path, queue: object) -> None:
+    """Others may read it at the same time."""
+    written = path.with_name(f"{FILE}.{os.getpid()}")
+    written.write_bytes(orjson.dumps(queue))
+    written.replace(path)
