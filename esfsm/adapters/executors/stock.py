@@ -12,7 +12,7 @@ STOCK_FACTOR = 2
 """Ranges in stock for each worker at least: what pilot3 reserves."""
 STOCK_LIMIT = 1024
 STOCK_S = 0.25
-"""The stock grows until it lasts so long: that is some round trips to a broker, and small beside the value of what
+"""The stock grows until it lasts so long, or twice as long as the broker's answer took: small beside the value of what
 a sudden end would give back unprocessed."""
 
 GetEventRanges = Callable[[int], list[dict[str, Any]]]
@@ -27,7 +27,7 @@ class Stock:
         self._ranges: deque[Mapping[str, Any]] = deque()
         self._waiting = 0
         self._exhausted = False
-        self._fetched_at = 0.0
+        self._fetched_at = self._took_s = 0.0
         self.asked = False
         """Whether anything was ever waited for."""
         self.closed = False
@@ -37,6 +37,11 @@ class Stock:
         """Whether nothing will be handed out any more."""
         with self._changed:
             return self.closed or (self._exhausted and not self._ranges)
+
+    @property
+    def is_low(self) -> bool:
+        """Whether it is to be filled."""
+        return len(self._ranges) <= self._target // 2
 
     def ask(self) -> None:
         """One more range is waited for; from the first time on the stock is filled."""
@@ -52,7 +57,7 @@ class Stock:
                 return None
             self._waiting -= 1
             event_range = self._ranges.popleft()
-            if self._is_low():
+            if self.is_low:
                 self._changed.notify()
             return event_range
 
@@ -70,26 +75,25 @@ class Stock:
         try:
             while (n := self._wait_for_need()) > 0 and (event_ranges := get_event_ranges(n)):
                 with self._changed:
+                    self._took_s = monotonic() - self._fetched_at
                     self._ranges.extend(event_ranges)
                 filled()
         finally:  # whatever the hook did, a payload that asks is answered
             self._exhausted = True
             filled()
 
-    def _is_low(self) -> bool:
-        return len(self._ranges) <= self._target // 2
-
     def _wait_for_need(self) -> int:
         """How many ranges it needs, as soon as it needs any; 0 when nothing is handed out any more."""
         with self._changed:
-            self._changed.wait_for(lambda: self.closed or (self.asked and self._is_low()))
+            self._changed.wait_for(lambda: self.closed or (self.asked and self.is_low))
             if self.closed:
                 return 0
             lasted_s = monotonic() - self._fetched_at
             self._fetched_at += lasted_s
-            if lasted_s < STOCK_S:
+            enough_s = max(STOCK_S, 2 * self._took_s)
+            if lasted_s < enough_s:
                 self._target = min(2 * self._target, STOCK_LIMIT)
-            elif lasted_s > 4 * STOCK_S:
+            elif lasted_s > 4 * enough_s:
                 self._target = max(self._target // 2, self._least)
             wanted = self._target + self._waiting - len(self._ranges)
             return min(max(wanted, 1), STOCK_LIMIT)  # the stock is low: a target that has shrunk asks for one
