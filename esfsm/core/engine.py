@@ -311,13 +311,17 @@ class Engine:
         return [SetAlarm(when=when)]
 
     def _report(self) -> JobReport:
-        """The final word about the job. A stop is no failure of an Event Service job: the rest is handed out again."""
+        """The final word about the job. A stop is no failure of an Event Service job: the rest is handed out again.
+
+        Its archives were reported with their ranges; PanDA knows no other output of it.
+        """
         finished = self.state == "done" or (self.state == "stopped" and bool(self.ranges.ledger))
         error_code, why = NO_TROUBLE if finished else self.trouble
         if not finished and not error_code:  # stopped on request
             error_code = PilotErrorCode.KILLSIGNAL
         outputs: dict[str, dict[str, object]] = {
-            copy.lfn: {"fsize": copy.size_bytes, "adler32": copy.adler32, "surl": copy.url} for copy in self.outputs
+            copy.lfn: {"fsize": copy.size_bytes, "adler32": copy.adler32, "surl": copy.url}
+            for copy in (() if self.workflow.feeds else self.outputs)
         }
         return JobReport(
             "finished" if finished else "failed",

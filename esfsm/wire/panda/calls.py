@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from esfsm.model.report import JobReport, Report
+from esfsm.model.report import FINAL, JobReport, Report
 from esfsm.wire.panda.jobs import Consumer, heartbeat
 from esfsm.wire.panda.ranges import range_updates, update_version
 
@@ -114,7 +114,7 @@ class Legacy:
     def update_job(self, consumer: Consumer, report: JobReport) -> Call:
         """updateJob."""
         said = {LEGACY_NAMES.get(name, name): value for name, value in heartbeat(consumer, report).items()}
-        if report.outputs:
+        if report.state in FINAL:
             said["xml"] = _text(report.outputs)
         return self._form("updateJob", said)
 
@@ -151,7 +151,7 @@ class V1:
     def update_job(self, consumer: Consumer, report: JobReport) -> Call:
         """pilot/update_job."""
         said = heartbeat(consumer, report)
-        if report.outputs:
+        if report.state in FINAL:
             said["job_output_report"] = _text(report.outputs)
         return self._post("pilot/update_job", said)
 
