@@ -191,6 +191,14 @@ def replay(
         _show("\n".join(told.lines()))
 
 
+@app.command("testing", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+def for_tests(arguments: Annotated[list[str] | None, typer.Argument(metavar="COMMAND...")] = None) -> None:
+    """Servers for tests, and hostile simulated worlds; `esfsm testing --help` says more."""
+    from esfsm.testing.__main__ import main
+
+    raise typer.Exit(main(arguments or []))
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command; every fault of the input is one sentence, never a traceback."""
     before = _hear_signals(_stop)

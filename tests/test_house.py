@@ -41,7 +41,8 @@ ARROWS = {
         *("views", "wire", "model", "errors"),
     },
     "supposing": {"given", "replayer", "simulation", "views", "errors"},
-    "testing": {"plugins", "replayer", "simulation", "views", "errors"},
+    "standins": {"wire", "errors"},
+    "testing": {"plugins", "replayer", "simulation", "standins", "views", "wire", "errors"},
     "given": {"model", "errors"},
     "loop": {"core", "journal", "retelling", "model", "errors"},
     "run": {
@@ -60,8 +61,8 @@ ARROWS = {
         *("views", "plugins", "model", "errors"),
     },
     "cli": {
-        *("", "core", "drawings", "given", "inbox", "loop", "pilot", "plugins", "run", "stops", "views", "model"),
-        "errors",
+        *("", "core", "drawings", "given", "inbox", "loop", "pilot", "plugins", "run", "stops", "testing", "views"),
+        *("model", "errors"),
     },
     "__init__": {
         "_face",

@@ -1,4 +1,4 @@
-"""`python -m esfsm.testing storm`: hostile simulated worlds, until a promise is broken or the time is over."""
+"""`esfsm testing`, or `python -m esfsm.testing`: servers for tests, and hostile simulated worlds."""
 
 import argparse
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from types import FrameType
 
+from esfsm.testing.serve import add_serve
 from esfsm.testing.storm import MOST_RANGES, Seen, storm
 
 __all__ = ["main"]
@@ -17,9 +18,9 @@ __all__ = ["main"]
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def main() -> int:
-    """Run a storm; exit code 1 if a fault was found, 128 and the number of the signal if one stopped it."""
-    parser = argparse.ArgumentParser(prog="python -m esfsm.testing", description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve, or run a storm: exit code 1 if a fault was found, 128 and the number of the signal if one stopped it."""
+    parser = argparse.ArgumentParser(prog="esfsm testing", description=__doc__)
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("storm", help="simulate jobs in bad weather")
     command.add_argument("--seeds", type=_number(int, 1), default=1000, help="how many worlds (default: 1000)")
@@ -28,7 +29,11 @@ def main() -> int:
     command.add_argument(
         "--ranges", type=_number(int, 1), default=MOST_RANGES, help="the most event ranges (default: 1000)"
     )
-    return _storm(parser.parse_args())
+    command.set_defaults(run=_storm)
+    add_serve(commands)
+    given = parser.parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = given.run
+    return run(given)
 
 
 def _number(read: type[int] | type[float], least: int) -> Callable[[str], float]:

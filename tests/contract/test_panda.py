@@ -75,14 +75,6 @@ def test_a_server_that_does_not_know_a_method_is_asked_in_the_words_of_the_other
     assert server.asked == [LEGACY, V1, V1]
 
 
-def test_a_server_that_knows_the_older_words_is_never_asked_in_others(talk) -> None:
-    panda, server = talk(NO_RANGES, FORBIDDEN)
-    panda.get_event_ranges(2, "r.0")
-    with pytest.raises(WireError, match="HTTP 403: ERROR : method getEventRanges is forbidden"):
-        panda.get_event_ranges(2, "r.1")
-    assert server.asked == [LEGACY, LEGACY]
-
-
 @pytest.mark.parametrize("reply", [AFTER_COMMIT, "timed out"])
 def test_what_a_server_says_in_trouble_does_not_tell_its_generation(talk, reply: Reply | str) -> None:
     panda, server = talk(reply, FORBIDDEN, NO_RANGES_V1)
@@ -97,6 +89,22 @@ def test_who_has_no_rights_is_told_so_by_both(talk) -> None:
     with pytest.raises(WireError, match="HTTP 403: production or pilot role required"):
         panda.get_event_ranges(2, "r.0")
     assert server.asked == [LEGACY, V1]
+
+
+@pytest.mark.parametrize("reply", [Reply(200, b""), Reply(200, b"<html>"), Reply(502, b"proxy")])
+def test_a_reply_that_makes_no_sense_says_nothing_about_the_generation(talk, reply: Reply) -> None:
+    panda, server = talk(reply, FORBIDDEN, NO_RANGES_V1)
+    with pytest.raises(WireError):
+        panda.get_event_ranges(2, "r.0")
+    assert panda.get_event_ranges(2, "r.0") == Grant()
+    assert server.asked == [LEGACY, LEGACY, V1]
+
+
+def test_a_server_may_be_replaced_by_one_of_the_other_generation(talk) -> None:
+    panda, server = talk(NO_RANGES, FORBIDDEN, NO_RANGES_V1, NO_RANGES_V1, FORBIDDEN, NO_RANGES)
+    for _ in range(4):
+        assert panda.get_event_ranges(2, "r.0") == Grant()
+    assert server.asked == [LEGACY, LEGACY, V1, V1, V1, LEGACY]
 
 
 def test_no_ranges_is_never_the_end(talk) -> None:

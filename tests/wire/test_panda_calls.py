@@ -134,7 +134,7 @@ FINAL = JobReport("failed", 7, 1305, "x" * 600 + "\0", 65, {"a.tar": {"fsize": 1
         (
             FINAL,
             {"state": "failed", "pilotErrorCode": "1305", "pilotErrorDiag": "x" * 500, "transExitCode": "65"},
-            {"job_status": "failed", "pilot_error_code": 1305, "pilot_error_diag": "x" * 500, "trans_exit_code": "65"},
+            {"job_status": "failed", "pilot_error_code": 1305, "pilot_error_diag": "x" * 500, "trans_exit_code": 65},
         ),
     ],
     ids=["running", "final"],

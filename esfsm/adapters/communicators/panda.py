@@ -1,6 +1,7 @@
 """PanDA: asks a server of either generation; where a reply leaves a doubt, it looks into the books."""
 
 import socket
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,15 +52,19 @@ class PandaCommunicator:
 
     def get_event_ranges(self, n: int, request: str) -> Grant:
         """At most `n` ranges. The server does not know requests, and never whether there are no more."""
-        return Grant(read_grant(self._call(lambda generation: generation.acquire_event_ranges(self._consumer, n))))
+        return Grant(self._call(lambda generation: generation.acquire_event_ranges(self._consumer, n), read_grant))
 
     def update_event_ranges(self, report: Report) -> Answer:
         """Book a report; what the reply leaves open is looked up in the books, where they are open."""
         command = None
-        try:
-            reply = self._call(lambda generation: generation.update_event_ranges(report))
+
+        def read(reply: bytes) -> Answer:
+            nonlocal command
             command = self._command_in(reply)
-            answer = read_update(reply, report.event_range_ids)
+            return read_update(reply, report.event_range_ids)
+
+        try:
+            answer = self._call(lambda generation: generation.update_event_ranges(report), read)
         except WireError:
             booked = self.booked()
             if booked is None:
@@ -73,7 +78,7 @@ class PandaCommunicator:
 
     def update_job(self, report: JobReport) -> str | None:
         """A heartbeat, or the final report."""
-        command = read_job_answer(self._call(lambda generation: generation.update_job(self._consumer, report)))
+        command = self._call(lambda generation: generation.update_job(self._consumer, report), read_job_answer)
         return self._which_kill() if command == KILL and report.state not in FINAL else command
 
     def _which_kill(self) -> str:
@@ -82,12 +87,14 @@ class PandaCommunicator:
         So a report that was taken is made once more, which changes nothing (seen at panda-server 0.8.1).
         """
         report = self._last
-        if report is None:
-            return KILL
-        try:
-            return self._command_in(self._call(lambda generation: generation.update_event_ranges(report))) or KILL
-        except WireError:
-            return KILL
+        command = None
+        if report is not None:
+            with suppress(WireError):
+                command = self._call(
+                    lambda generation: generation.update_event_ranges(report),
+                    lambda reply: read_command(reply, self._consumer.panda_id),
+                )
+        return command or KILL
 
     def booked(self) -> dict[str, Booked] | None:
         """What the server has of this job; None where its books are closed: the older servers have none to show."""

@@ -1,9 +1,9 @@
-"""A PanDA server of either generation: which one it is of is found out by its first answer, or told by the settings."""
+"""A PanDA server of either generation: which one it is of, its first answer that makes sense says, or the settings."""
 
 import os
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Self
+from typing import Self, TypeVar
 
 from esfsm.adapters.communicators.connection import Connection
 from esfsm.adapters.communicators.identity import find_identity
@@ -16,6 +16,8 @@ __all__ = ["Ask", "PandaServer", "body_of", "is_of_the_other_generation"]
 UNKNOWN_METHOD = (404, 405, 410)
 FORBIDDEN = b" is forbidden"
 """What a server says, with HTTP status 403, of a method that it does not know; without a proxy it says other words."""
+
+T = TypeVar("T")
 
 Ask = Callable[[Call], Reply]
 """Makes a call; raises `WireError` where no reply came."""
@@ -39,18 +41,22 @@ class PandaServer:
         generations = [each for each in GENERATIONS if settings.panda_api in ("auto", each.name)]
         return cls(connection, generations, connection.close)
 
-    def call(self, make: Callable[[Generation], Call]) -> bytes:
-        """Make a call in the words of the generation that the server is of. Raises `WireError`."""
+    def call(self, make: Callable[[Generation], Call], read: Callable[[bytes], T]) -> T:
+        """Make a call in the words of the generation that the server is of, and read the reply. Raises `WireError`.
+
+        Only a reply that can be read says which generation it is: a proxy replies to anything. A server may be replaced
+        by one of the other generation at any time.
+        """
         with self._lock:
             generations = self._generations
         for number, generation in enumerate(generations, 1):
             reply = self.ask(make(generation))
             if is_of_the_other_generation(reply) and number < len(generations):
                 continue
-            body = body_of(reply)
+            answer = read(body_of(reply))
             with self._lock:
-                self._generations = (generation,)
-            return body
+                self._generations = (generation, *(each for each in generations if each is not generation))
+            return answer
         raise AssertionError("there is one generation at least")
 
 

@@ -46,7 +46,7 @@ def heartbeat(consumer: Consumer, report: JobReport) -> dict[str, object]:
         said |= {
             "pilot_error_code": report.error_code,
             "pilot_error_diag": report.error_diag.replace("\0", "")[:LONGEST_DIAG],
-            "trans_exit_code": None if report.exit_code is None else str(report.exit_code),
+            "trans_exit_code": report.exit_code,
         }
     return {name: value for name, value in said.items() if value is not None}
 

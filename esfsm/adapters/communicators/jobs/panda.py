@@ -39,5 +39,5 @@ class PandaJobs:
 
     def fetch(self) -> Mapping[str, object] | None:
         """The next job; None where PanDA has none for the queue. Raises `WireError`."""
-        jobs = read_jobs(self._server.call(lambda generation: generation.acquire_jobs(self._query)))
+        jobs = self._server.call(lambda generation: generation.acquire_jobs(self._query), read_jobs)
         return jobs[0] if jobs else None
