@@ -25,8 +25,9 @@ __all__ = ["Performer", "Pool", "Pools"]
 
 THREADS = 8
 """Packing and stores that go on at the same time beside the payload: they wait for disks and wires, not for cores."""
-TALKS = 2
-"""Words with the server at the same time; they never wait for a store."""
+TALKS = 8
+"""Words with the server at the same time; they never wait for a store. Harvester takes minutes for each, and takes
+reports that wait together."""
 END_PATIENCE_S = 15.0
 """How long a payload may take to end when its engine ends; executors kill what SIGTERM does not end before."""
 STOPS = {KILL: f.JobKilled, SOFT_KILL: f.Preempted}
@@ -135,6 +136,7 @@ class Performer:
         self._inbox.close()
         self._tell_payloads(lambda running: running.stop(0.0))
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._tools.close()  # whoever waits for an answer need not wait any more
         self._talk.shutdown(wait=True, cancel_futures=True)
         for payload in self._payloads.values():
             if payload.done() and not payload.result().wait(END_PATIENCE_S):

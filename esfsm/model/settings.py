@@ -60,6 +60,12 @@ class Settings(BaseSettings):
     """Pilot: how often in a row there may be no job, or no answer, before it ends."""
     job_pause_s: Seconds = 60.0
     """Pilot: the pause before a job is asked for again (as in pilot3)."""
+    access_point: Path | None = None
+    """Harvester: the directory that it shares with this worker."""
+    harvester_look_s: Seconds = Field(5.0, gt=0)
+    """... how often its files are looked at."""
+    harvester_patience_s: Seconds = Field(1800.0, gt=0)
+    """... and how long, until a request or a report counts as unanswered."""
     channel: str = "zmq"
     """The wire to the payload."""
     queuedata: Path | None = None

@@ -2,5 +2,5 @@
 
 __all__ = ["KNOWN"]
 
-KNOWN = {"local": "local:open_jobs", "panda": "panda:open_jobs"}
+KNOWN = {"harvester": "harvester:open_jobs", "local": "local:open_jobs", "panda": "panda:open_jobs"}
 """By name: the module in this drawer and, behind the colon, its `ports.OpenJobs`."""
