@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -27,7 +27,7 @@ from esfsm.standins.panda.server import PandaServer
 from esfsm.standins.panda.tasks import Task
 from esfsm.testing.panda import serve_panda
 
-__all__ = ["BAD", "Seen", "done_by"]
+__all__ = ["BAD", "HASTE", "Seen", "begun", "done_by", "pilot", "seen_in"]
 
 HASTE = 20_000.0
 """How much faster the server's clock runs."""
@@ -71,6 +71,21 @@ class Seen(NamedTuple):
     kills: int
     seconds: float
 
+    @property
+    def faults(self) -> tuple[int, ...]:
+        """What should be nought."""
+        return self.double, self.missing, self.orphans, self.doubles
+
+    def told(self, ranges: int) -> str:
+        """For people."""
+        faults = "double {}, missing {}, orphans {}, archives twice {}".format(*self.faults)
+        done = f"{self.done} of {ranges} event ranges done by {self.jobs} jobs in {self.seconds:.0f} s"
+        return f"{done}, {self.kills} restarts; {faults}"
+
+    def exit_code(self, ranges: int) -> int:
+        """1 if something was lost or done twice."""
+        return int(self.done != ranges or any(self.faults))
+
 
 def done_by(
     place: Path,
@@ -86,6 +101,15 @@ def done_by(
 
     `takes_s`: what the payload needs for a range.
     """
+    begun(place, ranges, takes_s)
+    began = monotonic()
+    with _served(place, api, quirks, kills, Random(seed)) as (url, killed):
+        pilot(place, "panda", {"panda_api": api, "panda_server": url})
+    return seen_in(place, len(killed), monotonic() - began)
+
+
+def begun(place: Path, ranges: int, takes_s: float = 0.0) -> None:
+    """A task in new books, with its input and its payload."""
     (place / "in").mkdir()
     (place / "in" / INPUT).write_text("events")
     (place / "in" / "simulate.py").write_text(SIMULATE)
@@ -101,16 +125,12 @@ def done_by(
     books = Books(place / "books.db")
     books.submit(Task(TASK_ID, JOBSET_ID, PANDA_ID, ranges, definition=definition))
     books.close()
-    began = monotonic()
-    with _served(place, api, quirks, kills, Random(seed)) as (url, killed):
-        pilot(place, url, api)
-    return _seen(place, killed, monotonic() - began)
 
 
-def pilot(place: Path, url: str, api: str) -> None:
+def pilot(place: Path, communicator: str, settings: Mapping[str, object]) -> None:
     """Run a pilot until there is no job for a while; raises `CalledProcessError` if it does not end well."""
     settings = {
-        "panda_api": api,
+        **settings,
         "input_url": place / "in",
         "output_url": place / "out",
         "zip_max_ranges": 10,
@@ -121,12 +141,12 @@ def pilot(place: Path, url: str, api: str) -> None:
         "report_attempts": 100,
     }
     options = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    command = [sys.executable, "-m", "esfsm", "pilot", "--queue", "TEST_ES", "--communicator", "panda", "--quiet"]
+    command = [sys.executable, "-m", "esfsm", "pilot", "--queue", "TEST_ES", "--communicator", communicator, "--quiet"]
     strangers = ("X509_USER_PROXY", "OIDC_AUTH_TOKEN", "PANDA_AUTH_TOKEN")
     environment = {name: value for name, value in os.environ.items() if name not in strangers}
     subprocess.run(
         [*command, "--workdir", str(place / "pilot"), *options],
-        env={**environment, "PANDA_SERVER_URL": url},
+        env=environment,
         check=True,
         stdout=subprocess.DEVNULL,
         timeout=PATIENCE_S,
@@ -182,7 +202,7 @@ def serve(books: Path, port: int, api: str, quirks: Sequence[str], seed: int) ->
         Event().wait()
 
 
-def _seen(place: Path, killed: list[float], seconds: float) -> Seen:
+def seen_in(place: Path, kills: int, seconds: float) -> Seen:
     """Compare the books with what is in the storage."""
     books = Books(place / "books.db")
     books.sweep(time() * HASTE + 1e9)
@@ -198,7 +218,7 @@ def _seen(place: Path, killed: list[float], seconds: float) -> Seen:
         len(orphans),
         len(doubles),
         len(jobs),
-        len(killed),
+        kills,
         seconds,
     )
 
@@ -228,10 +248,8 @@ def main() -> int:
         serve(given.books, given.serve, given.api, quirks, given.seed)
     with TemporaryDirectory() as place:
         seen = done_by(Path(place), given.ranges, api=given.api, quirks=quirks, kills=given.restarts, seed=given.seed)
-    print(f"{given.api}: {seen.done} of {given.ranges} event ranges done by {seen.jobs} jobs, {seen.kills} restarts")
-    print(f"double {seen.double}, missing {seen.missing}, orphans {seen.orphans}, archives twice {seen.doubles}")
-    print(f"{seen.seconds:.0f} s")
-    return int((seen.done, *seen[1:5]) != (given.ranges, 0, 0, 0, 0))
+    print(f"{given.api}: {seen.told(given.ranges)}")
+    return seen.exit_code(given.ranges)
 
 
 if __name__ == "__main__":
