@@ -7,6 +7,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import orjson
+
 from esfsm.errors import UnusableInput
 from esfsm.standins.panda.books import Books
 from esfsm.standins.panda.quirks import QUIRKS, USUAL
@@ -39,6 +41,9 @@ def add_serve(subcommands: Any) -> None:
     command.add_argument("--jobs", type=int, default=1, help="how many jobs the task has (default: 1)")
     command.add_argument("--ranges", type=int, default=100, help="... and event ranges, in all (default: 100)")
     command.add_argument("--queue", default="TEST_ES", help="... and where its jobs wait (default: TEST_ES)")
+    command.add_argument(
+        "--definition", type=Path, help="a JSON file: what its jobs say beside, or in place of, the rest"
+    )
     command.add_argument("--certificate", type=Path, help="of the server: HTTPS")
     command.add_argument("--key", type=Path, help="of the certificate, if it is in another file")
     command.add_argument("--ca", type=Path, help="whose clients are believed; without: everybody")
@@ -72,18 +77,29 @@ def _serve(given: argparse.Namespace) -> None:
     tls = panda_tls(given.certificate, given.key, given.ca) if given.certificate else None
     quirks = dict(_quirk(text) for text in given.quirk)
     generations = tuple(DIALECTS) if given.generation == "both" else (given.generation,)
+    definition = _definition(given.definition)
     books = Books(given.books)
     try:
         panda = PandaServer(books, generations=generations, quirks=quirks, chance=Random(given.seed))
         if not books.jobs():
-            task = Task(TASK_ID, JOBSET_ID, FIRST_PANDA_ID, given.ranges, jobs=given.jobs, queue=given.queue)
-            books.submit(task)
+            numbers = (TASK_ID, JOBSET_ID, FIRST_PANDA_ID, given.ranges)
+            books.submit(Task(*numbers, jobs=given.jobs, queue=given.queue, definition=definition))
         with serve_panda(panda, port=given.port, tls=tls, reply_after_s=given.reply_after, ends_jobs=True) as served:
             sys.stdout.write(f"{served.url}\n")
             sys.stdout.flush()
             signal.sigwait(STOP_SIGNALS)
     finally:
         books.close()
+
+
+def _definition(path: Path | None) -> dict[str, object]:
+    try:
+        said = {} if path is None else orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise UnusableInput(f"--definition {path}: {error}") from None
+    if not isinstance(said, dict):
+        raise UnusableInput(f"--definition {path}: a JSON object is expected")
+    return said
 
 
 def _quirk(text: str) -> tuple[str, float]:

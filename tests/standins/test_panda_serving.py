@@ -351,6 +351,24 @@ def test_it_speaks_the_generations_that_are_wanted(connect: Connect, generation:
         process.terminate()
 
 
+def test_its_jobs_say_what_they_are_to_say(connect: Connect, tmp_path: Path) -> None:
+    said = tmp_path / "said.json"
+    said.write_text('{"transformation": "mine.py"}')
+    with subprocess.Popen(command("--definition", str(said)), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        jobs = data(connect(process.stdout.readline().strip())(JOB).body)["jobs"]
+        process.terminate()
+    assert [(job["PandaID"], job["transformation"]) for job in jobs] == [(5001, "mine.py")]
+
+
+def test_what_its_jobs_say_is_an_object(tmp_path: Path) -> None:
+    (tmp_path / "said.json").write_text("[]")
+    given = command("--definition", str(tmp_path / "said.json"))
+    ended = subprocess.run(given, capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "a JSON object is expected" in ended.stderr
+
+
 def test_it_serves_over_tls(connect: Connect, files: Path) -> None:
     given = command(
         "--certificate", str(files / "server.pem"), "--ca", str(files / "ca.pem"), "--quirk", "empty-body=1"
@@ -376,6 +394,8 @@ def test_it_serves_over_tls(connect: Connect, files: Path) -> None:
         (["--books", os.devnull + "/panda.db"], "books /dev/null/panda.db: "),
         (["--key", "x"], "--key and --ca are nothing without --certificate"),
         (["--certificate", "/nowhere.pem"], "certificates /nowhere.pem: "),
+        (["--definition", "/nowhere.json"], "--definition /nowhere.json: "),
+        (["--definition", __file__], f"--definition {__file__}: "),
     ],
 )
 def test_what_cannot_be_used_is_told_in_one_sentence(given: list[str], why: str) -> None:
