@@ -16,6 +16,7 @@ import orjson
 from esfsm.errors import WireError
 from esfsm.model.event_range import EventRange
 from esfsm.model.report import JobReport, Report
+from esfsm.wire.panda.calls import LEGACY_NAMES
 from esfsm.wire.panda.jobs import Consumer, heartbeat
 
 __all__ = [
@@ -42,18 +43,11 @@ ALIVE = b"{}"
 """What the heartbeat and the wish to be killed hold: only that they are there counts, and since when."""
 
 ATTRIBUTES = {
+    **{name: LEGACY_NAMES[name] for name in LEGACY_NAMES if name not in ("job_id", "job_status", "site_name")},
     "job_status": "jobStatus",
-    "attempt_nr": "attemptNr",
     "node": "node",
-    "n_events": "nEvents",
-    "core_count": "coreCount",
-    "cpu_consumption_time": "cpuConsumptionTime",
-    "job_metrics": "jobMetrics",
-    "pilot_error_code": "pilotErrorCode",
-    "pilot_error_diag": "pilotErrorDiag",
-    "trans_exit_code": "transExitCode",
 }
-"""What Harvester passes on to PanDA of a heartbeat, and calls it."""
+"""What Harvester passes on to PanDA of a heartbeat, mostly by the names of the older generation."""
 
 
 @dataclass(frozen=True, slots=True)

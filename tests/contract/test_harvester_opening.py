@@ -171,8 +171,8 @@ def test_nobody_asks_for_a_job_when_the_pilot_has_ended(jobs: HarvesterJobs, wor
     assert not (worker / "worker_requestjob.json").exists()
 
 
-def test_a_worker_may_ask_to_be_ended(worker: Path, tmp_path: Path) -> None:
+def test_a_worker_whose_pilot_has_ended_may_be_ended(worker: Path, tmp_path: Path) -> None:
     messenger = Messenger(worker)
     assert not messenger.kill_requested()
-    HarvesterJobs(AccessPoint(worker, "jobs"), tmp_path).end_worker()
+    HarvesterJobs(AccessPoint(worker, "jobs"), tmp_path).close()
     assert messenger.kill_requested()

@@ -14,7 +14,7 @@ from esfsm.model.report import FINAL, JobReport, Report
 from esfsm.wire.panda.jobs import Consumer, heartbeat
 from esfsm.wire.panda.ranges import range_updates, update_version
 
-__all__ = ["GENERATIONS", "Call", "Generation", "Legacy", "Reply", "V1"]
+__all__ = ["GENERATIONS", "LEGACY_NAMES", "V1", "Call", "Generation", "Legacy", "Reply"]
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"

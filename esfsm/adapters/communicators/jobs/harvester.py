@@ -41,13 +41,10 @@ class HarvesterJobs:
         self._worker.put(self._names.job_request, job_request(1))
         return None
 
-    def end_worker(self) -> None:
-        """Ask Harvester to end this worker: it will fetch no more jobs."""
-        self._worker.put(self._names.kill, ALIVE)
-
     def close(self) -> None:
-        """Take back what was asked for: a job that came now would have nobody."""
+        """Take back what was asked for, as a job that came now would have nobody, and let Harvester end this worker."""
         self._worker.remove(self._names.job_request)
+        self._worker.put(self._names.kill, ALIVE)
 
     def _files(self) -> Iterator[tuple[str, bytes]]:
         """Name and content of each that may hold a job; with several jobs to a worker, each has a directory."""
