@@ -247,7 +247,8 @@ def main() -> int:
     if given.serve is not None:
         serve(given.books, given.serve, given.api, quirks, given.seed)
     with TemporaryDirectory() as place:
-        seen = done_by(Path(place), given.ranges, api=given.api, quirks=quirks, kills=given.restarts, seed=given.seed)
+        how = {"api": given.api, "quirks": quirks, "kills": given.restarts, "seed": given.seed, "takes_s": given.takes}
+        seen = done_by(Path(place), given.ranges, **how)
     print(f"{given.api}: {seen.told(given.ranges)}")
     return seen.exit_code(given.ranges)
 
