@@ -117,7 +117,7 @@ def test_a_storm_that_cannot_be_is_refused_in_one_sentence(
     with pytest.raises(SystemExit) as refused:
         command_line.main()
     assert refused.value.code == 2
-    assert capsys.readouterr().err.splitlines()[-1] == f"python -m esfsm.testing storm: error: {sentence}"
+    assert capsys.readouterr().err.splitlines()[-1] == f"esfsm testing storm: error: {sentence}"
 
 
 @pytest.fixture
