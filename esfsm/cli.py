@@ -22,6 +22,7 @@ from rich.live import Live
 
 import esfsm
 from esfsm import plugins
+from esfsm.core import pilot as p
 from esfsm.core.engine import Engine
 from esfsm.core.facts import Fact
 from esfsm.drawings import draw_all
@@ -30,7 +31,7 @@ from esfsm.given import read_job
 from esfsm.inbox import Clock
 from esfsm.loop import Watch
 from esfsm.model.outcome import Outcome
-from esfsm.pilot import run_pilot
+from esfsm.pilot import LAST_S, run_pilot
 from esfsm.run import run_workflow
 from esfsm.stops import STOP_SIGNALS
 from esfsm.views.progress import Progress
@@ -38,6 +39,15 @@ from esfsm.views.progress import Progress
 __all__ = ["app", "main", "script"]
 
 DONE, FAILED, UNUSABLE, STOPPED = 0, 1, 2, 3
+
+LIFETIME = f"Seconds; the job that runs {LAST_S:g} s before its end is stopped then, and none is begun after that."
+NEWS: dict[type, str] = {
+    p.FetchFailed: "no job could be fetched",
+    p.JobUnanswered: "{}: the server gave no answer",
+    p.JobDeclined: "{} was not begun",
+    p.JobLeft: "{} was left as it is",
+}
+"""What else a pilot tells beside the outcomes of its jobs, before the reason."""
 
 app = typer.Typer(
     help="The PanDA Event Service as a finite-state machine.",
@@ -58,6 +68,9 @@ class Form(StrEnum):
     PNG = "png"
 
 
+Grace = Annotated[float | None, typer.Option(min=0, help="Seconds from a stop request to the end. Default: 60.")]
+
+
 @app.command()
 def run(
     job: Annotated[Path, typer.Argument(help="A file with PanDA's job definition, or Harvester's.")],
@@ -66,6 +79,7 @@ def run(
     events_per_range: Annotated[int | None, typer.Option(min=1, help="Events a range, for the local broker.")] = None,
     ranges: Annotated[Path | None, typer.Option(help="A JSON list of event ranges, as PanDA would send it.")] = None,
     output_url: Annotated[str | None, typer.Option(help="Where outputs are stored. Default: WORKDIR/outputs.")] = None,
+    grace: Grace = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the outcome as one JSON object.")] = False,
@@ -79,6 +93,7 @@ def run(
         "events_per_range": events_per_range,
         "ranges": ranges,
         "output_url": output_url,
+        "grace_s": grace,
         **_assignments(set_ or []),
     }
     for warning in read_job(job)[0].warnings:
@@ -91,13 +106,14 @@ def run(
 @app.command()
 def resume(
     workdir: Annotated[Path, typer.Argument(help="The work directory of a job that was stopped or killed.")],
+    grace: Grace = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="What is to be other.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the outcome as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Continue a job; all that it needs is in its work directory."""
     with _progress(quiet) as watch:
-        outcome = esfsm.resume(workdir, settings=_assignments(set_ or []), watch=watch)
+        outcome = esfsm.resume(workdir, settings={"grace_s": grace, **_assignments(set_ or [])}, watch=watch)
     _end(outcome, json)
 
 
@@ -105,16 +121,17 @@ def resume(
 def pilot(
     queue: Annotated[str | None, typer.Option(help="The PanDA queue whose jobs are run.")] = None,
     communicator: Annotated[str | None, typer.Option(help="Where jobs come from: panda, harvester or local.")] = None,
-    lifetime: Annotated[float, typer.Option(min=0, help="Seconds; the job that runs then is stopped in time.")] = inf,
+    lifetime: Annotated[float, typer.Option(min=0, help=LIFETIME)] = inf,
     jobs: Annotated[int | None, typer.Option(min=1, help="How many jobs; default: until there is none.")] = None,
     workdir: Annotated[Path, typer.Option(help="Holds the work directories, one for each job.")] = Path(),
+    grace: Grace = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print each outcome as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Fetch jobs and run them, one after another; what a dead pilot has left in WORKDIR is finished first."""
-    arguments = {"queue": queue, "communicator": communicator, **_assignments(set_ or [])}
+    arguments = {"queue": queue, "communicator": communicator, "grace_s": grace, **_assignments(set_ or [])}
 
     def run(*given: Any, **how: Any) -> Outcome:
         with _progress(quiet) as watch:
@@ -122,7 +139,8 @@ def pilot(
         _show(outcome.model_dump_json() if json else _told(outcome))
         return outcome
 
-    ended = run_pilot(workdir, jobs=jobs, lifetime_s=lifetime, settings=arguments, config=config, run=run)
+    told = None if quiet else _tell_news
+    ended = run_pilot(workdir, jobs=jobs, lifetime_s=lifetime, settings=arguments, config=config, run=run, watch=told)
     _hear_signals(signal.SIG_IGN)
     _show(ended.model_dump_json() if json else f"pilot {ended.sentence}")
     raise typer.Exit(ended.exit_code)
@@ -284,6 +302,13 @@ def _told(outcome: Outcome) -> str:
     if outcome.payload_exit_code:
         lines.append(f"  the payload's own words: {outcome.journal.parent / 'payload.stderr'}")
     return "\n".join([*lines, f"  journal: {outcome.journal}"])
+
+
+def _tell_news(fact: p.Heard, of: p.Pilot) -> None:
+    """One line on standard error for what has become of a job, if no outcome tells it."""
+    if type(fact) in NEWS:
+        with suppress(OSError):
+            print(f"esfsm: {NEWS[type(fact)].format(of.workdir)}: {of.why}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from esfsm.core import facts as f
 from esfsm.core.classify import classify, select_executor
 from esfsm.errors import UnusableInput
 from esfsm.model.job import Job, JobKind
+from esfsm.model.resources import Resources
 from esfsm.model.settings import Settings
-from esfsm.ports import Communicator, Executor, Payload
-from esfsm.transfers import Transfers
+from esfsm.ports import Communicator, Executor, Monitor, Notice, Payload, ProcessIdentity
+from esfsm.transfers import OURS, Transfers
 
 __all__ = ["Equipment", "SeenFile", "mark_of"]
 
@@ -112,10 +113,32 @@ class Equipment:
         """What is to be run, with the mark of this place. Raises `UnusableInput`."""
         prepare = plugins.find("payloads", self.job.kind.value).prepare
         try:
-            payload: Payload = prepare(self.job, self.workdir, self._settings)
+            payload: Payload = prepare(self.job, self.workdir, self._settings, self.mark)
         except OSError as error:
             raise UnusableInput(f"the payload cannot be prepared: {error.filename}: {error.strerror}") from None
-        return payload._replace(mark=self.mark)
+        return payload
+
+    @cached_property
+    def notice(self) -> Notice | None:
+        """Where it is told that this place will be taken away, if somebody said where. Raises `UnusableInput`."""
+        said = self._settings.notice
+        if said is None:
+            return None
+        scheme, separator, _ = said.partition("://")
+        notice: Notice = plugins.find("notices", scheme if separator else "file")(said)
+        return notice
+
+    @cached_property
+    def _monitors(self) -> list[Monitor]:
+        names = plugins.names("monitors")
+        return [plugins.find("monitors", name)(self._settings, self.workdir, OURS) for name in names]
+
+    def measure(self, payload: ProcessIdentity) -> Resources:
+        """What a payload and this machine use, as far as somebody can measure it."""
+        measured = Resources()
+        for monitor in self._monitors:
+            measured |= monitor.measure(payload)
+        return measured
 
     def find(self, path: str) -> SeenFile:
         """A file that the payload names. Raises OSError or ValueError where there is none."""

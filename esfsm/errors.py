@@ -60,6 +60,12 @@ class PilotErrorCode(IntEnum):
     """An input could not be copied."""
     NOSUCHFILE = 1103
     """A remote file is missing; for a merge job: its input is corrupted."""
+    USERDIRTOOLARGE = 1104
+    """The work directory is larger than it may be."""
+    STDOUTTOOBIG = 1106
+    """The payload's standard output or error is larger than it may be."""
+    OUTPUTFILETOOLARGE = 1124
+    """An output is larger than it may be."""
     NOSTORAGE = 1133
     """No storage is set for the outputs."""
     STAGEOUTFAILED = 1137
@@ -70,6 +76,8 @@ class PilotErrorCode(IntEnum):
     """The md5 of an input is not the one that PanDA has."""
     LOOPINGJOB = 1150
     """No activity, or the payload did not end."""
+    NOPROXY = 1163
+    """The proxy has ended, or is about to."""
     MISSINGOUTPUTFILE = 1165
     """An output that was announced is not there."""
     GETADMISMATCH = 1171
@@ -80,6 +88,16 @@ class PilotErrorCode(IntEnum):
     """The payload reported a range as failed."""
     SIGTERM = 1201
     """A stop was asked for by SIGTERM, or the payload died of a signal."""
+    SIGXCPU = 1204
+    """It has used too much CPU time."""
+    SIGUSR1 = 1207
+    """A stop was asked for by SIGUSR1."""
+    SIGINT = 1208
+    """A stop was asked for by SIGINT."""
+    REACHEDMAXTIME = 1213
+    """The time of the job, or of its pilot, is over."""
+    PAYLOADEXCEEDMAXMEM = 1235
+    """The payload uses more memory than it may."""
     MESSAGEHANDLINGFAILURE = 1240
     """The channel to the payload failed."""
     UNKNOWNEXCEPTION = 1301
@@ -100,6 +118,8 @@ class PilotErrorCode(IntEnum):
     """Exit code 3 of the payload."""
     LSETUPTIMEDOUT = 1378
     """Exit code 2 of the payload."""
+    PREEMPTION = 1379
+    """The place is taken away."""
 
 
 class EsfsmError(Exception):

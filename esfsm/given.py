@@ -6,8 +6,10 @@ from pathlib import Path
 import orjson
 
 from esfsm.errors import UnreadableJob, UnusableInput
+from esfsm.model.allowance import allowance
 from esfsm.model.job import Job
 from esfsm.model.queuedata import QueueData
+from esfsm.model.reading import read_file
 from esfsm.model.settings import YEAR_S, Settings
 
 __all__ = ["change_settings", "read_job", "read_settings"]
@@ -27,7 +29,7 @@ def read_job(job: Job | Mapping[str, object] | Path | str) -> tuple[Job, Path]:
         return Job.read(job), Path.cwd()
     path = Path(job)
     try:
-        content = path.read_bytes()
+        content = read_file(path)
     except OSError as error:
         raise UnreadableJob(error.strerror or str(error), str(path)) from None
     return Job.read(content, source=str(path)), path.absolute().parent
@@ -48,6 +50,8 @@ def read_settings(
         given, _ = Settings.layered(settings, None, config)
         queuedata = _queuedata(given.queuedata, job.overwrite_queuedata)
         given, said_by = Settings.layered(settings, queuedata, config)
+        follows = {name: value for name, value in allowance(job, queuedata).items() if name not in said_by}
+        given = given.model_copy(update=follows)
     given = _absolute(given.model_copy(update={"input_url": given.input_url or str(inputs)}))
     local = str(given.input_url).removeprefix("file://")
     beside = inputs if "://" in local else Path(local)
@@ -84,7 +88,7 @@ def _queuedata(path: Path | None, overwrites: Mapping[str, object]) -> QueueData
     if path is None and not overwrites:
         return None
     try:
-        content = {} if path is None else orjson.loads(path.read_bytes())
+        content = {} if path is None else orjson.loads(read_file(path))
     except OSError as error:
         raise UnusableInput(f"queue data {path}: {error.strerror}") from None
     except orjson.JSONDecodeError as error:

@@ -16,6 +16,9 @@ __all__ = ["Heartbeats"]
 DEBUG_S = 60.0
 """The time between two heartbeats while the server wants to look closely (as in pilot3)."""
 
+PATIENCE_S = 2.0
+"""How long a silent server can keep a job from ending."""
+
 
 class Heartbeats:
     """The heartbeats of one job, as long as it has not come to an end."""
@@ -41,11 +44,11 @@ class Heartbeats:
                 self._changed.notify()
 
     def close(self) -> None:
-        """Say nothing more; waits for what is being said."""
+        """Say nothing more; waits a while for what is being said."""
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(PATIENCE_S)
 
     def _beat(self) -> None:
         every_s = self._every_s

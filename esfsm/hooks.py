@@ -65,6 +65,10 @@ class FactHooks:
         else:
             self._put(f.PayloadFinished(answers=self._number, exit_code=exit_code))
 
+    def setup_failed(self, exit_code: int, error_code: int, why: str) -> None:
+        """It never came so far as to ask for a range."""
+        self._put(f.SetupFailed(answers=self._number, exit_code=exit_code, error_code=error_code, why=why))
+
     def payload_gone(self) -> None:
         """An adopted one is lost."""
         self._put(f.PayloadGone(answers=self._number))

@@ -1,13 +1,12 @@
-"""One action, one adapter call, one fact. Here are the only pools of threads, and what nobody foresaw ends here.
+"""One action, one adapter call, one fact. What nobody foresaw ends here.
 
 Expected trouble becomes the fact that the action may be answered by, any other exception becomes `action_broke`.
 """
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from threading import Lock
-from typing import Protocol
 
 from loguru import logger
 
@@ -19,40 +18,15 @@ from esfsm.errors import EsfsmError, PilotErrorCode, UnusableInput, WireError
 from esfsm.hooks import FactHooks
 from esfsm.inbox import Inbox
 from esfsm.model.report import KILL, SOFT_KILL, JobReport
+from esfsm.pools import Pools, threads
 from esfsm.ports import Orphan, ProcessIdentity, Running
 
-__all__ = ["Performer", "Pool", "Pools"]
+__all__ = ["Performer"]
 
-THREADS = 8
-"""Packing and stores that go on at the same time beside the payload: they wait for disks and wires, not for cores."""
-TALKS = 8
-"""Words with the server at the same time; they never wait for a store. Harvester takes minutes for each, and takes
-reports that wait together."""
 END_PATIENCE_S = 15.0
 """How long a payload may take to end when its engine ends; executors kill what SIGTERM does not end before."""
 STOPS = {KILL: f.JobKilled, SOFT_KILL: f.Preempted}
 """What a command of the server is to the job."""
-
-
-class Pool(Protocol):
-    """Where actions are done: a pool of threads, or simulated time."""
-
-    def submit(self, do: Callable[[a.Action], None], action: a.Action, /) -> object:
-        """Do it soon; returns at once."""
-        ...
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Begin nothing more, and wait for what was begun."""
-        ...
-
-
-Pools = tuple[Pool, Pool]
-"""For files, and for words with the server."""
-
-
-def threads() -> Pools:
-    """Pools of threads for one job."""
-    return ThreadPoolExecutor(THREADS, "perform"), ThreadPoolExecutor(TALKS, "server")
 
 
 class Performer:
@@ -74,6 +48,7 @@ class Performer:
             a.StageIn: lambda _: transfers.stage_in(),
             a.UnpackArchives: lambda _: transfers.unpack_archives(),
             a.ProveMerge: lambda _: transfers.prove_merge(),
+            a.MeasureResources: self._measure_resources,
             a.PackOutputs: transfers.pack_outputs,
             a.StoreArchive: transfers.store_archive,
             a.StageOut: lambda _: transfers.stage_out(),
@@ -135,9 +110,9 @@ class Performer:
         """End whatever still runs. What was not told by now will not be."""
         self._inbox.close()
         self._tell_payloads(lambda running: running.stop(0.0))
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
         self._tools.close()  # whoever waits for an answer need not wait any more
-        self._talk.shutdown(wait=True, cancel_futures=True)
+        self._talk.close()
         for payload in self._payloads.values():
             if payload.done() and not payload.result().wait(END_PATIENCE_S):
                 logger.warning("a payload did not end within {} s", END_PATIENCE_S)
@@ -188,6 +163,11 @@ class Performer:
         new = object()
         if command in STOPS and self._obeyed.setdefault(command, new) is new:
             self._inbox.put(STOPS[command](why=f"the server says {command}"))
+
+    def _measure_resources(self, action: a.MeasureResources) -> f.Fact:
+        measured = self._tools.measure(ProcessIdentity(action.pid, action.started))
+        self._tools.executor.put_logs_aside(self._tools.workdir)
+        return f.ResourcesMeasured(resources=measured)
 
     def _request_ranges(self, action: a.RequestRanges) -> f.Fact:
         try:

@@ -5,7 +5,7 @@ own, before anything else is done with it; and whoever comes into the same base 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from math import inf
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from loguru import logger
 from esfsm import plugins
 from esfsm.core import pilot as p
 from esfsm.core.facts import ActionBroke, AlarmRang
-from esfsm.errors import EsfsmError, PilotErrorCode, UnusableInput, UnusableJournal, WireError
+from esfsm.errors import EsfsmError, PilotErrorCode, ReplayDiverged, UnusableInput, UnusableJournal, WireError
 from esfsm.inbox import Clock, Inbox
 from esfsm.model.job import Job
 from esfsm.model.outcome import Outcome, PilotOutcome
@@ -25,18 +25,18 @@ from esfsm.queuedata import keep_queuedata
 from esfsm.run import run_workflow
 from esfsm.stops import stop_requests
 from esfsm.views.outcome import pilot_outcome
-from esfsm.workplaces import Workplaces
+from esfsm.workplaces import IDENTIFIERS, Workplace, Workplaces
 
-__all__ = ["run_pilot"]
+__all__ = ["LAST_S", "PilotWatch", "run_pilot"]
 
 LAST_S = 180.0
 """So long before its end a pilot stops its job: what runs may finish, and all is stored and reported (as pilot3)."""
 
-IDENTIFIERS = ("PandaID", "taskID", "jobsetID", "attemptNr")
-"""By which PanDA knows a job that nothing else is known of."""
+PilotWatch = Callable[[p.Heard, p.Pilot], None]
+"""Called after each fact, for those who want to see a pilot live."""
 
-Run = Callable[[Path, float], Outcome]
-"""(work directory, when its job is to be stopped) -> how it ended"""
+Run = Callable[[Workplace], Outcome]
+"""How a job is run to its end; raises as `run_workflow`"""
 
 
 def run_pilot(
@@ -47,33 +47,40 @@ def run_pilot(
     settings: Mapping[str, object] | None = None,
     config: Path | None = None,
     run: Callable[..., Outcome] = run_workflow,
+    watch: PilotWatch | None = None,
 ) -> PilotOutcome:
     """Fetch jobs and run them, until there is none for a while, so many are done, or the time is over.
 
     `workdir` holds the work directories, one for each job; what a dead pilot has left there is finished and reported
     first. `settings`: as of `run_workflow`, for the pilot and each of its jobs. `lifetime_s`: from now on; the job that
-    runs by then is stopped in time. `run` is called in place of `run_workflow`, for those who want to see each job.
+    runs `LAST_S` before its end is stopped then, and none is begun after that. `run` is called in place of
+    `run_workflow`, for those who want to see each job. `watch(fact, pilot)` is called after each fact of the pilot.
 
     Raises `UnusableInput` when something that was given cannot be used. SIGTERM and SIGINT stop the job, with all
-    finished work safe, and then the pilot.
+    finished work safe, and then the pilot; a job that has not begun is reported failed.
     """
     given, _ = Settings.layered(settings, None, config)
-    places = Workplaces(Path(workdir).absolute())
-    said = {**(settings or {}), "queuedata": keep_queuedata(given, places.directory)}
-    inbox = Inbox(Clock())
-    until = inbox.now() + max(0.0, lifetime_s - LAST_S)
-    pilot = p.Pilot(plugins.workflow("pilot"), p.Limits(jobs, until, given.job_attempts))
+    base = Path(workdir).absolute()
+    with closing(Workplaces(base)) as places:
+        said = {**(settings or {}), "queuedata": keep_queuedata(given, base)}
+        inbox = Inbox(Clock())
+        until = inbox.now() + max(0.0, lifetime_s - LAST_S)
+        pilot = p.Pilot(plugins.workflow("pilot"), p.Limits(jobs, until, given.job_attempts))
 
-    def run_job(place: Path, until: float) -> Outcome:
-        return run(places.definition(place), workdir=place, settings=said, config=config, until=until)
+        def run_job(place: Workplace) -> Outcome:
+            return run(place.definition(), workdir=place.path, settings=said, config=config, until=until)
 
-    with closing(plugins.find("communicators.jobs", given.communicator)(given, places.directory)) as source:
-        hands = _Hands(pilot, inbox, source, places, given, run_job)
-        with stop_requests(inbox):
+        with (
+            closing(plugins.find("communicators.jobs", given.communicator)(given, base)) as source,
+            stop_requests(inbox),
+        ):
+            hands = _Hands(pilot, inbox, source, places, given, run_job)
             while pilot.does is not None:
-                logger.info("pilot {}", pilot.state)
                 for fact in (*hands.do(pilot.does), *inbox.take_now()):
                     pilot.hear(fact)
+                    logger.info("{} -> {}", fact, pilot.state)
+                    if watch is not None:
+                        watch(fact, pilot)
     return pilot_outcome(pilot)
 
 
@@ -86,15 +93,17 @@ class _Hands:
         self._pilot, self._inbox, self._source, self._places = pilot, inbox, source, places
         self._settings, self._run = settings, run
         self._seen: set[str] = set()
-        """Work directories of dead pilots that have been looked at."""
+        """Work directories that this pilot has had a hand in."""
         self._actions: dict[str, Callable[[], Iterable[p.Heard]]] = {
             "look_for_work": self._look_for_work,
-            "finish_job": self._finish_job,
+            "finish_job": self._run_job,
+            "consider_again": lambda: [pilot.consider_again(inbox.now())],
+            "leave_job": self._leave_job,
             "consider_next": lambda: [pilot.consider(inbox.now())],
             "fetch_job": self._fetch_job,
             "wait": self._wait,
-            "run_job": lambda: self._run_job(pilot.limits.until),
-            "give_up_job": lambda: self._run_job(0.0),
+            "run_job": self._run_job,
+            "give_up_job": self._give_up_job,
         }
 
     def do(self, action: str) -> Iterable[p.Heard]:
@@ -108,52 +117,93 @@ class _Hands:
 
     def _look_for_work(self) -> Iterable[p.Heard]:
         place = self._places.left(self._seen)
-        if place is None:
-            return [p.NoWorkFound()]
-        self._seen.add(str(place))
-        return [p.WorkFound(workdir=str(place))]
-
-    def _finish_job(self) -> Iterable[p.Heard]:
-        """One that cannot be taken up is somebody's who lives, or for a person to look at."""
-        place = Path(self._pilot.workdir)
-        try:
-            self._run(place, self._pilot.limits.until)
-        except UnusableInput as error:
-            logger.warning("{} was left as it is: {}", place, error)
-            return [p.JobUnusable(why=str(error))]
-        return [p.JobEnded()]
+        return [p.NoWorkFound()] if place is None else [p.WorkFound(workdir=str(place))]
 
     def _fetch_job(self) -> Iterable[p.Heard]:
+        self._places.make_sure()
         try:
             definition = self._source.fetch()
             job = None if definition is None else Job.read(definition)
         except WireError as error:
-            logger.warning("no job could be fetched: {}", error)
             return [p.FetchFailed(why=str(error))]
-        return [p.NoJobFound() if job is None else p.JobFetched(workdir=str(self._places.keep(job)))]
+        return [p.NoJobFound()] if job is None else [p.JobFetched(workdir=str(self._keep(job).path))]
+
+    def _keep(self, job: Job) -> Workplace:
+        """What cannot be kept is told to the server at once, for there is nothing that another pilot could find."""
+        try:
+            return self._places.keep(job)
+        except OSError as error:
+            report = _failed(PilotErrorCode.FILEHANDLINGFAILURE, f"the job cannot be kept: {error}")
+            with suppress(WireError, UnusableInput):
+                known = {name: job.definition.get(name) for name in IDENTIFIERS}
+                self._tell(known, self._places.directory, report)
+            raise
 
     def _wait(self) -> Iterable[p.Heard]:
+        """A stop request ends it, and then it does not matter that it is over."""
         self._inbox.set_alarm(self._inbox.now() + self._settings.job_pause_s, 0)
-        return [p.PauseOver() if isinstance(fact, AlarmRang) else fact for fact in self._inbox.take()]
+        return [fact for fact in self._inbox.take() if not isinstance(fact, AlarmRang)] or [p.PauseOver()]
 
-    def _run_job(self, until: float) -> Iterable[p.Heard]:
-        place = Path(self._pilot.workdir)
+    def _run_job(self) -> Iterable[p.Heard]:
+        self._seen.add(self._pilot.workdir)
         try:
-            self._run(place, until)
-        except UnusableJournal:
-            raise
+            place = self._places.take(Path(self._pilot.workdir))
         except UnusableInput as error:
-            self._refuse(place, str(error))
-            return [p.JobUnusable(why=str(error))]
-        return [p.JobEnded()]
-
-    def _refuse(self, place: Path, why: str) -> None:
-        """Tell the server of a job that cannot be begun, or it waits three hours for its first heartbeat."""
-        report = JobReport("failed", error_code=PilotErrorCode.INTERNALPILOTPROBLEM, error_diag=why)
+            return [p.JobLeft(why=str(error))]
         try:
-            known = {name: self._places.definition(place).get(name) for name in IDENTIFIERS}
-            communicator = plugins.find("communicators", self._settings.communicator)
-            with closing(communicator(Job.read(known), self._settings, place, "refused")) as server:
-                server.update_job(report)
-        except (WireError, UnusableInput) as error:
-            logger.warning("the server was not told that the job in {} cannot be run: {}", place, error)
+            return [self._end(place)]
+        except WireError as error:
+            return [p.JobUnanswered(why=str(error))]
+
+    def _end(self, place: Workplace) -> p.PilotFact:
+        """Bring a job to its end, or decline it. Raises `WireError` where the server must be heard before."""
+        declined = place.declined
+        if declined is not None:
+            return self._decline(place, declined)
+        try:
+            return p.end_of(self._run(place))
+        except (UnusableInput, ReplayDiverged) as error:
+            if not place.is_begun and not isinstance(error, UnusableJournal):
+                return self._decline(place, _failed(PilotErrorCode.INTERNALPILOTPROBLEM, str(error)))
+            place.end_payload(self._settings)
+            return p.JobLeft(why=str(error))
+
+    def _leave_job(self) -> Iterable[p.Heard]:
+        Workplace(Path(self._pilot.workdir)).end_payload(self._settings)
+        return [p.JobLeft(why=self._pilot.why)]
+
+    def _give_up_job(self) -> Iterable[p.Heard]:
+        """What has begun, another pilot may go on with; the rest can be given out again at once."""
+        place = Workplace(Path(self._pilot.workdir))
+        if place.is_begun:
+            return self._leave_job()
+        try:
+            return [self._decline(place, place.declined or _failed(self._pilot.stop_code, self._pilot.why))]
+        except WireError as error:
+            return [p.JobLeft(why=str(error))]
+
+    def _decline(self, place: Workplace, report: JobReport) -> p.PilotFact:
+        """Tell the server of a job that is not begun, or it waits three hours for its first heartbeat.
+
+        Raises `WireError`, and then whoever looks at that job next says the same again.
+        """
+        place.decline(report)
+        why = report.error_diag
+        try:
+            self._tell(place.identifiers(), place.path, report)
+        except WireError as error:
+            raise WireError(f"{why}; the server was not told: {error}") from None
+        except UnusableInput as error:
+            why = f"{why}; nobody can be told: {error}"
+        place.declined_told()
+        return p.JobDeclined(why=why)
+
+    def _tell(self, known: Mapping[str, object], place: Path, report: JobReport) -> None:
+        """Say the one word about a job of which the server knows so much. Raises `WireError` or `UnusableInput`."""
+        communicator = plugins.find("communicators", self._settings.communicator)
+        with closing(communicator(Job.read(known), self._settings, place, "declined")) as server:
+            server.update_job(report)
+
+
+def _failed(error_code: int, why: str) -> JobReport:
+    return JobReport("failed", error_code=error_code, error_diag=why)

@@ -38,6 +38,8 @@ _KIND = {
     "communicators.jobs": "communicator",
     "communicators.queuedata": "scheme of queue data",
     "executors": "executor type",
+    "monitors": "monitor",
+    "notices": "kind of notice",
     "payloads": "payload executor",
     "storage": "storage scheme",
 }

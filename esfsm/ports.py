@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from esfsm.model.event_range import EventRange
 from esfsm.model.job import Job
 from esfsm.model.report import Answer, Booked, Grant, JobReport, Report
+from esfsm.model.resources import Resources
 from esfsm.model.settings import Settings
 
 __all__ = [
@@ -22,9 +23,12 @@ __all__ = [
     "Hooks",
     "Jobs",
     "Message",
+    "Monitor",
+    "Notice",
     "OpenChannel",
     "OpenCommunicator",
     "OpenJobs",
+    "OpenMonitor",
     "Orphan",
     "Payload",
     "ProcessIdentity",
@@ -203,6 +207,10 @@ class Payload(NamedTuple):
 
     One work directory, one mark.
     """
+    channel: str = ""
+    """The name of its channel, which the arguments may hold; empty: any, told by `PILOT_EVENTRANGECHANNEL` alone."""
+    channel_directory: Path = Path("/tmp")
+    """Where the socket file of its channel lies on this side; the payload itself sees it in /tmp."""
 
 
 class Hooks(Protocol):
@@ -229,8 +237,11 @@ class Hooks(Protocol):
     def payload_ended(self, exit_code: int | None, error_code: int, why: str) -> None:
         """The process and the channel have ended; nothing follows. `error_code` is 0 for a good end.
 
-        `exit_code` is None for an adopted payload: only who started a process is told.
+        `exit_code` is None for an adopted payload that has kept no word of its end.
         """
+
+    def setup_failed(self, exit_code: int, error_code: int, why: str) -> None:
+        """In place of `payload_ended`: it ended badly before it asked for any range, so it has spent none."""
 
     def payload_gone(self) -> None:
         """An adopted payload has gone too early, or without a word about some of its ranges; nothing follows.
@@ -253,6 +264,25 @@ class Running(Protocol):
         ...
 
 
+class Monitor(Protocol):
+    """Whoever measures something about a payload and its machine; it decides nothing."""
+
+    def measure(self, payload: ProcessIdentity) -> Resources:
+        """What can be measured now, the rest None; `payload`: the process that leads it.
+
+        Whatever cannot be read is None; nothing is raised.
+        """
+        ...
+
+
+class Notice(Protocol):
+    """Where it is told some time before that this place will be taken away."""
+
+    def look(self) -> str | None:
+        """A sentence, once it is told; None before, and where nobody can be asked."""
+        ...
+
+
 class Executor(Protocol):
     """Where a payload runs: on this node, on Ray, ..."""
 
@@ -269,6 +299,9 @@ class Executor(Protocol):
         """
         ...
 
+    def put_logs_aside(self, workdir: Path) -> None:
+        """Keep standard output and error of the payload small while it runs. What cannot be done is left."""
+
     def end_orphan(self, mark: str, workdir: Path, identity: ProcessIdentity | None = None) -> bool:
         """End what is left of the payload of this mark, whose engine has died; False when nothing was.
 
@@ -277,11 +310,13 @@ class Executor(Protocol):
         ...
 
 
-OpenChannel = Callable[[str | None], Channel]
-"""(channel name to adopt; None: a new one) -> channel"""
+OpenChannel = Callable[[str | None, Path], Channel]
+"""(channel name; None: a new one, directory of its socket file) -> channel"""
 OpenCommunicator = Callable[[Job, Settings, Path, str], Communicator]
 """(job, settings, work directory, name of this run) -> communicator"""
 FetchQueueData = Callable[[str, Settings], bytes]
 """(URL, settings) -> what lies there; raises `WireError`"""
+OpenMonitor = Callable[[Settings, Path, Collection[str]], Monitor]
+"""(settings, work directory, names of our own files in it) -> monitor"""
 OpenJobs = Callable[[Settings, Path], Jobs]
 """(settings, directory that holds the work directories) -> where jobs come from"""

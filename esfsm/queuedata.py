@@ -1,6 +1,9 @@
 """What the queue says, fetched for a pilot and kept in a file: the only place that writes it."""
 
 import os
+import stat
+from contextlib import suppress
+from math import inf
 from pathlib import Path
 from time import time
 
@@ -22,19 +25,30 @@ FRESH_S = 3600.0
 def keep_queuedata(settings: Settings, directory: Path) -> Path | None:
     """The file that says what the queue says, fetched if it is not there or old; None where no URL is set.
 
-    An old one is better than none. Raises `UnusableInput` where there is none, or the queue is not in it.
+    An old one is better than none. Raises `UnusableInput` where there is none, the queue is not in it, or it cannot be
+    kept.
     """
     if settings.queuedata_url is None:
         return settings.queuedata
     kept = directory / FILE
-    if not kept.is_file() or time() - kept.stat().st_mtime > FRESH_S:
+    age_s = _age_s(kept)
+    if age_s > FRESH_S:
         try:
             _write(kept, _queue(_fetch(settings, settings.queuedata_url), settings))
-        except WireError as error:
-            if not kept.is_file():
+        except (WireError, OSError) as error:
+            if age_s == inf:
                 raise UnusableInput(f"queue data {settings.queuedata_url}: {error}") from None
             logger.warning("an old description of the queue is used: {}", error)
     return kept
+
+
+def _age_s(kept: Path) -> float:
+    """Since a file was written; infinite where there is none."""
+    try:
+        found = kept.stat()
+    except OSError:
+        return inf
+    return time() - found.st_mtime if stat.S_ISREG(found.st_mode) else inf
 
 
 def _fetch(settings: Settings, url: str) -> bytes:
@@ -59,7 +73,12 @@ def _queue(content: bytes, settings: Settings) -> object:
 
 
 def _write(path: Path, queue: object) -> None:
-    """Others may read it at the same time."""
+    """Others may read it at the same time. Raises OSError, and leaves nothing behind."""
     written = path.with_name(f"{FILE}.{os.getpid()}")
-    written.write_bytes(orjson.dumps(queue))
-    written.replace(path)
+    try:
+        written.write_bytes(orjson.dumps(queue))
+        written.replace(path)
+    except OSError:
+        with suppress(OSError):
+            written.unlink(missing_ok=True)
+        raise

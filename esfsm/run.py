@@ -1,6 +1,6 @@
 """run_workflow and resume: one job from what the user gave, or from its work directory, to its outcome."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from math import inf
 from pathlib import Path
@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from esfsm import plugins
 from esfsm.core.engine import Engine
+from esfsm.core.facts import TimeLimited
 from esfsm.core.workflow import Workflow
 from esfsm.equipment import Equipment
 from esfsm.errors import UnusableInput, UnusableJournal
@@ -22,10 +23,13 @@ from esfsm.model.job import Job, JobKind
 from esfsm.model.outcome import Outcome
 from esfsm.model.settings import Settings
 from esfsm.perform import Performer
-from esfsm.stops import stop_requests, time_limit
+from esfsm.stops import notices, stop_requests
 from esfsm.views.outcome import outcome
 
-__all__ = ["resume", "run_workflow"]
+__all__ = ["Equip", "resume", "run_with", "run_workflow"]
+
+Equip = Callable[[str], Equipment]
+"""name of this run -> the tools of its job"""
 
 
 def run_workflow(
@@ -42,11 +46,12 @@ def run_workflow(
     `job`: a Job, PanDA's dictionary, or the path of a file with one. `workdir`: default `PanDA_Pilot-<PandaID>` here.
     `settings`: the arguments among the settings (environment, queue data and the file `config` come below them), or a
     whole `Settings`. `watch(fact, engine)` is called after each fact, for those who want to see it live. `until`: when
-    it is stopped, as by a signal (seconds since 1970).
+    all must have ended (seconds since 1970); the job is stopped before, so that what is finished can be stored.
 
     Raises `UnusableInput` when something that was given cannot be used, `JournalError` when the journal cannot be
-    written any more, `ReplayDiverged` when another version of the code began the job. SIGTERM and SIGINT stop the job
-    with all finished work safe.
+    written any more, `ReplayDiverged` when another version of the code began the job. SIGTERM, SIGINT, SIGUSR1, SIGUSR2
+    and SIGXCPU stop the job with all finished work safe; a second one gives it half the time that is left, a third one
+    none.
     """
     job, found = read_job(job)
     given, said_by = read_settings(job, settings, config, found)
@@ -54,10 +59,33 @@ def run_workflow(
     if table.drives != "job" or table.feeds != (job.kind is JobKind.EVENTSERVICE):
         raise UnusableInput(f"the workflow {table.name} is not for a job of kind {job.kind.value}")
     place = _work_directory(Path(workdir or job.place).absolute(), found)
+    inbox = Inbox(Clock())
+
+    def equip(run: str) -> Equipment:
+        return Equipment(job, place, given, said_by, run)
+
+    with stop_requests(inbox):
+        return run_with(equip, job, place, given, table, inbox, watch, until)
+
+
+def run_with(
+    equip: Equip,
+    job: Job,
+    place: Path,
+    given: Settings,
+    table: Workflow,
+    inbox: Inbox,
+    watch: Watch | None = None,
+    until: float = inf,
+) -> Outcome:
+    """`run_workflow` for those who have read job and settings, have tools of their own, and speak to the inbox.
+
+    Raises as that does.
+    """
     header = Header(job.panda_id, uuid4().hex, table.name, _digest(table), dict(job.definition), given)
     with Journal.open(place / JOURNAL, header) as journal:
         engine = Engine(table, plugins.held(), journal.header.settings)
-        loop = Loop(journal, engine, inbox := Inbox(Clock()), watch)
+        loop = Loop(journal, engine, inbox, watch)
         loop.remember()
         if engine.ended and not engine.resumable and journal.header.job != job.definition:
             raise UnusableInput(f"work directory {place}: another definition of this job is done there; choose another")
@@ -66,8 +94,7 @@ def run_workflow(
             raise UnusableInput(
                 f"work directory {place}: its event ranges are of another task or jobset; choose another"
             )
-        equipment = Equipment(job, place, given, said_by, journal.header.run)
-        return _go_on(loop, journal, engine, inbox, equipment, given, until)
+        return _go_on(loop, journal, engine, inbox, equip(journal.header.run), given, until)
 
 
 def resume(
@@ -82,7 +109,8 @@ def resume(
     `settings`: those that are to be other than before, by name. Otherwise as `run_workflow`.
     """
     place = Path(workdir).absolute()
-    with Journal.open(place / JOURNAL) as journal:
+    inbox = Inbox(Clock())
+    with stop_requests(inbox), Journal.open(place / JOURNAL) as journal:
         header = journal.header
         table = plugins.workflow(header.workflow)
         if _digest(table) != header.tables:
@@ -91,7 +119,7 @@ def resume(
             )
         job = Job.read(header.job, source=str(journal.path))
         engine = Engine(table, plugins.held(), header.settings)
-        loop = Loop(journal, engine, inbox := Inbox(Clock()), watch)
+        loop = Loop(journal, engine, inbox, watch)
         loop.remember()
         given, said_by = change_settings(engine.settings, settings or {})
         equipment = Equipment(job, place, given, said_by, header.run)
@@ -106,11 +134,12 @@ def _go_on(
         with closing(equipment):
             equipment.check(granted=next(iter(engine.ranges.ledger), None))
             with (
-                stop_requests(inbox),
-                time_limit(inbox, until),
+                notices(inbox, equipment.notice, settings.notice_look_s),
                 closing(Performer(equipment, inbox)) as performer,
                 closing(Heartbeats(performer.say, settings.heartbeat_s)) as heartbeats,
             ):
+                if until < inf:
+                    inbox.put(TimeLimited(until=max(0.0, until), why="the time that it was given"))
                 if equipment.books_jobs:
                     loop.watches.append(heartbeats.heard)
                 loop.run(performer, settings)

@@ -1,31 +1,48 @@
-"""Stop requests: the only place that makes signals, and the end of a job's time, facts of a running job or pilot."""
+"""Stop requests: the only place that makes signals, notices and the end of a pilot's time facts of a job or pilot."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from queue import SimpleQueue
-from threading import Thread, Timer, current_thread, main_thread
+from threading import Event, Thread, Timer, current_thread, main_thread
 from types import FrameType
 
 from esfsm.core.facts import Preempted
+from esfsm.errors import PilotErrorCode
 from esfsm.inbox import Inbox
 from esfsm.model.settings import YEAR_S
+from esfsm.ports import Notice
 
-__all__ = ["STOP_SIGNALS", "stop_requests", "time_limit"]
+__all__ = ["STOP_SIGNALS", "notices", "stop_requests", "time_limit"]
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = {
+    signal.SIGTERM: PilotErrorCode.SIGTERM,
+    signal.SIGINT: PilotErrorCode.SIGINT,
+    signal.SIGUSR1: PilotErrorCode.SIGUSR1,
+    signal.SIGUSR2: PilotErrorCode.KILLSIGNAL,
+    signal.SIGXCPU: PilotErrorCode.SIGXCPU,
+}
+"""What batch systems and users send before they take a place away, and what it is to PanDA."""
+MOST = 2
+"""Signals that are requests; the one after these ends the process as if nobody listened, and the journal is good."""
 
 
 class _Ask:
     """A handler of signals that tells a listener, and the listeners around it, too."""
 
-    def __init__(self, requests: SimpleQueue[int], outer: object) -> None:
-        self._requests, self._outer = requests, outer
+    def __init__(self, requests: SimpleQueue[int], before: Mapping[signal.Signals, object]) -> None:
+        self._requests, self._before = requests, before
+        self._heard = 0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        self._heard += 1
         self._requests.put(number)
-        if isinstance(self._outer, _Ask):
-            self._outer(number, frame)
+        outer = self._before[signal.Signals(number)]
+        if isinstance(outer, _Ask):
+            outer(number, frame)
+        if self._heard == MOST:
+            for each in STOP_SIGNALS:
+                signal.signal(each, signal.SIG_DFL)
 
 
 @contextmanager
@@ -46,8 +63,27 @@ def time_limit(inbox: Inbox, until: float) -> Iterator[None]:
 
 
 @contextmanager
+def notices(inbox: Inbox, notice: Notice | None, every_s: float) -> Iterator[None]:
+    """A fact as soon as it is told that this place will be taken away."""
+    closed = Event()
+
+    def watch(notice: Notice) -> None:
+        while (why := notice.look()) is None:
+            if closed.wait(every_s):
+                return
+        inbox.put(Preempted(error_code=PilotErrorCode.PREEMPTION, why=why))
+
+    if notice is not None:
+        Thread(target=watch, args=(notice,), name="notices", daemon=True).start()
+    try:
+        yield
+    finally:
+        closed.set()
+
+
+@contextmanager
 def stop_requests(inbox: Inbox) -> Iterator[None]:
-    """SIGTERM and SIGINT are facts while the job runs; Python hears them in its main thread only.
+    """Signals are facts while the job runs; Python hears them in its main thread only.
 
     A handler may interrupt `take` just before it waits, and nothing that it does there would be noticed. So it only
     tells a thread, by a queue that may be interrupted by itself.
@@ -59,13 +95,15 @@ def stop_requests(inbox: Inbox) -> Iterator[None]:
 
     def listen() -> None:
         while number := requests.get():
-            inbox.put(Preempted(why=f"a stop was asked for by {signal.Signals(number).name}"))
+            name, code = signal.Signals(number).name, STOP_SIGNALS[signal.Signals(number)]
+            inbox.put(Preempted(error_code=code, why=f"a stop was asked for by {name}"))
 
     Thread(target=listen, name="stop requests", daemon=True).start()
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    ask = _Ask(requests, before)
     try:
         for number in STOP_SIGNALS:
-            signal.signal(number, _Ask(requests, before[number]))
+            signal.signal(number, ask)
         yield
     finally:
         for number, handler in before.items():

@@ -16,14 +16,14 @@ from esfsm.model.job import Job
 from esfsm.model.settings import Settings
 from esfsm.ports import Archiver, Storage
 
-__all__ = ["Transfers"]
+__all__ = ["OURS", "Transfers"]
 
 ARCHIVE_FORMAT = "tar"
 PAYLOADS_OWN = {"payload.stdout", "payload.stderr", "jobReport.json"}
 """What a payload writes beside its outputs; a job may name it as one."""
 OURS = (
     *("journal.jsonl", "journal.jsonl.cut", "broker.sqlite", "broker.sqlite-wal", "broker.sqlite-shm"),
-    *("EventService_EventRanges.sent", *PAYLOADS_OWN),
+    *("EventService_EventRanges.sent", "payload.keeper", *PAYLOADS_OWN),
 )
 """What lies in a work directory beside inputs and outputs."""
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

@@ -105,7 +105,15 @@ class RunEsPayload(Action):
             "message_unreadable",
         }
     )
-    ended_by = frozenset({"payload_finished", "payload_failed"})
+    ended_by = frozenset({"payload_finished", "payload_failed", "setup_failed"})
+
+
+@_action
+class RetrySetup(Action):
+    """Decide whether a payload that could not set itself up is started again; the engine notes that itself."""
+
+    for_state = True
+    ended_by = frozenset({"setup_retried", "payload_failed"})
 
 
 @_action
@@ -203,10 +211,12 @@ class PackOutputs(Action):
     ended_by = frozenset({"outputs_packed", "pack_failed"})
     lfn: str
     members: tuple[Member, ...]
+    why: str = ""
+    """Why now."""
 
     def about(self) -> str:
-        """Which archive, which members."""
-        return f"{self.lfn}, {_ids([member.name for member in self.members])}"
+        """Which archive, which members, and why now."""
+        return f"{self.lfn}, {_ids([member.name for member in self.members])}" + (f", {self.why}" if self.why else "")
 
 
 @_action
@@ -241,6 +251,18 @@ class ReportRanges(Action):
         """Which ranges ended how."""
         how = self.report.archive.lfn if self.report.archive else f"failed {self.report.error_code}"
         return f"{_ids(self.report.event_range_ids)}, {how}"
+
+
+@_action
+class MeasureResources(Action):
+    """Measure what payload and machine use, and put long logs aside. Twice is harmless.
+
+    `pid` and `started` are those of `payload_started`.
+    """
+
+    ended_by = frozenset({"resources_measured"})
+    pid: int
+    started: int
 
 
 @_action

@@ -14,9 +14,27 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from esfsm.core import facts as f
-from esfsm.core.actions import ACTIONS, Action, DrainRanges, Note, ReportJob, RunEsPayload, SetAlarm, Stop, gist
+from esfsm.core.actions import (
+    ACTIONS,
+    Action,
+    DrainRanges,
+    MeasureResources,
+    Note,
+    PackOutputs,
+    ReportJob,
+    ReportRanges,
+    RequestRanges,
+    RetrySetup,
+    RunEsPayload,
+    SetAlarm,
+    Stop,
+    StoreArchive,
+    gist,
+)
+from esfsm.core.batch import DIAG_LENGTH, NEVER, pause_s
+from esfsm.core.grace import Grace
+from esfsm.core.limits import Limits
 from esfsm.core.ranges import Ranges
-from esfsm.core.stageout import DIAG_LENGTH, NEVER, pause_s
 from esfsm.core.workflow import Arrow, Workflow, all_arrows, machine
 from esfsm.errors import PilotErrorCode, WorkflowError
 from esfsm.model.report import JobReport
@@ -25,11 +43,14 @@ from esfsm.model.settings import Settings
 __all__ = ["Decision", "Engine", "Step"]
 
 PAYLOADS = frozenset({"run_payload", "run_es_payload"})
-ENDED = (f.PayloadFinished, f.PayloadFailed)
+ENDED = (f.PayloadFinished, f.PayloadFailed, f.SetupFailed)
 STOPS = (f.Preempted, f.JobKilled)
 GOING_ON = (f.RangesSent, f.OutputProduced)
 """Nearly all facts of a job; only its ranges have to do with them."""
+FOR_RANGES = (RequestRanges, PackOutputs, StoreArchive, ReportRanges)
 NO_TROUBLE = (int(PilotErrorCode.NONE), "")
+JUDGED = (f.StageOutFailed, f.GraceEnded)
+"""What an engine that takes the job up does not believe: it tries once more, and has a time of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +81,8 @@ class Engine:
     def __init__(self, workflow: Workflow, held: Mapping[str, Workflow], settings: Settings) -> None:
         self.workflow = workflow
         self.ranges = Ranges(held["event-range"], settings)
+        self.limits = Limits(settings)
+        self.grace = Grace()
         self.way: list[Step] = []
         """The arrows taken from one state to another, in order."""
         self.arrows: Counter[Arrow] = Counter()
@@ -81,6 +104,9 @@ class Engine:
         self._flush = False
         self._next_due = 0.0
         """When something is due by time alone."""
+        self._hurries = False
+        self._setups = 0
+        """How often in a row a payload could not set itself up."""
         self._reports = 0
         self._report_again: float | None = None
         self.unreported = False
@@ -134,16 +160,22 @@ class Engine:
         before, action = self.state, self.answered(fact)
         if fact.answers and action is None:
             return Decision(None, ())
+        if not self._now:
+            self.limits.began(fact.at)
         self._now = fact.at
         ends = action is not None and self._ends(fact, action)
         if ends:
             del self._outstanding[fact.answers]
+        if action is not None and action.name in PAYLOADS:
+            self.limits.alive_at = fact.at
         if not isinstance(fact, GOING_ON):
             self._book(fact, action, ends)
         self.ranges.hear(fact, action)
         actions = [] if self._moves_nothing(fact, action) else self._move(fact)
         if isinstance(fact, f.PayloadGone) and fact.answers in self._outstanding:
             actions.append(self._outstanding[fact.answers])  # begun and never answered: begun again
+        if isinstance(fact, f.ResourcesMeasured):
+            actions += self._judge(fact)
         entered = None if self.state == before else self.state
         if entered or not self._goes_on(fact):
             actions += self._due()
@@ -180,13 +212,23 @@ class Engine:
 
     def _book(self, fact: f.Fact, action: Action | None, ends: bool) -> None:
         """Remember what a fact says about the job, wherever that stands."""
-        if isinstance(fact, f.PayloadStarted):
-            self.exit_code, self.started = None, fact
-        elif isinstance(fact, ENDED):
-            self.exit_code = fact.exit_code
-        elif isinstance(fact, f.JobResumed):
-            self._resume(Settings.model_validate(fact.settings))
-            self.started = self.started if fact.adopted else None
+        match fact:
+            case f.PayloadStarted():
+                self.exit_code, self.started = None, fact
+                self.limits.started(fact.at)
+            case f.PayloadFinished() | f.PayloadFailed() | f.SetupFailed():
+                self.exit_code = fact.exit_code
+                self._setups += isinstance(fact, f.SetupFailed)
+            case f.TimeLimited():
+                self.limits.time_limited(fact.until, fact.why)
+            case f.Preempted() | f.JobKilled():
+                self._book_stop(fact)
+            case f.GraceEnded():
+                self._outstanding = {n: a for n, a in self._outstanding.items() if not isinstance(a, FOR_RANGES)}
+            case f.JobResumed():
+                self._resume(Settings.model_validate(fact.settings))
+                self.started = self.started if fact.adopted else None
+                self.limits.began(fact.at)
         if action is not None and action.name in PAYLOADS and (ends or isinstance(fact, f.PayloadGone)):
             self.started = None
             self.ranges.payload_gone()
@@ -194,6 +236,14 @@ class Engine:
             self.outputs = fact.files or tuple(self.ranges.stageout.staged.values())
         if isinstance(action, ReportJob) and fact.answers == self._doing:
             self._book_report(fact)
+
+    def _book_stop(self, fact: f.Preempted | f.JobKilled) -> None:
+        """From the first stop request on there is a deadline."""
+        within_s = fact.within_s if isinstance(fact, f.Preempted) else None
+        if within_s is None and self.settings.grace_for == "workers":
+            return
+        self.grace.asked(fact.at, self.settings.grace_s if within_s is None else within_s)
+        self._hurries = True
 
     def _book_report(self, fact: f.Fact) -> None:
         """The final word is said again after a pause while nobody answers, a bounded number of times."""
@@ -210,11 +260,12 @@ class Engine:
         elif self._report_again is not None or self.unreported:
             self._reports, self._report_again = 0, 0.0
         self.unreported = False
-        self.settings = settings
+        self.settings = self.limits.settings = settings
+        self.grace, self._setups = Grace(), 0
         self.ranges.use(settings)
         for number, action in tuple(self._outstanding.items()):
             left = action.for_state and (number != self._doing or at_end)
-            judged = isinstance(action, Note) and isinstance(action.fact, f.StageOutFailed)  # it is tried once more
+            judged = isinstance(action, Note) and isinstance(action.fact, JUDGED)
             if left or judged or isinstance(action, SetAlarm):  # the clock of another engine is not ours
                 del self._outstanding[number]
 
@@ -225,7 +276,7 @@ class Engine:
         """Take the arrow of a fact, if the state has one; returns what leaving and entering ask for."""
         source = self.state
         hurry: list[Action] = []
-        if isinstance(fact, STOPS):
+        if isinstance(fact, (*STOPS, f.GraceEnded)) or (isinstance(fact, f.LimitExceeded) and fact.at_once):
             hurry += [self._ask(Stop(target=number)) for number in self._payloads() if number != self._doing]
         arrow = self._heard.get((source, fact.name))
         if arrow is None:
@@ -240,10 +291,17 @@ class Engine:
         self._reports, self._report_again = 0, None
         if isinstance(fact, f.Preempted) or (hasattr(fact, "error_code") and not self.trouble[0]):
             self.trouble = (int(getattr(fact, "error_code", 0)), getattr(fact, "why", ""))
-        grace_s = 0.0 if isinstance(fact, f.JobKilled) else self.settings.grace_s
-        left = [self._ask(Stop(target=self._doing, grace_s=grace_s))] if self._is_doing else []
+        left = [self._ask(Stop(target=self._doing, grace_s=self._grace_s(fact)))] if self._is_doing else []
         self._flush = True
         return [*hurry, *left, *self._enter()]
+
+    def _grace_s(self, fact: f.Fact) -> float:
+        """How long what the left state does may go on."""
+        if isinstance(fact, f.JobKilled) or (isinstance(fact, f.LimitExceeded) and fact.at_once):
+            return 0.0
+        if self.grace.ends_at == NEVER:
+            return self.settings.grace_s
+        return round(self.grace.for_workers(self._now, self.ranges.stageout.unsaved_s()), 3)
 
     @property
     def _is_doing(self) -> bool:
@@ -255,10 +313,28 @@ class Engine:
         if does is None or does == DrainRanges.name:
             self._doing = 0
             return []
+        if does == RetrySetup.name:
+            self._doing = 0
+            return [self._ask(Note(fact=self._judge_setup()))]
         action = ReportJob(report=self._report()) if does == ReportJob.name else ACTIONS[does]()
         asked = self._ask(action)
         self._doing = asked.number
         return [asked]
+
+    def _judge(self, fact: f.ResourcesMeasured) -> list[Action]:
+        """Whether the payload has taken more than it may; a stop is asked for once."""
+        if not self._payloads():
+            return []
+        exceeded = self.limits.exceeded(fact.resources, fact.at, self.ranges.waits_for_us)
+        if exceeded is None or (isinstance(exceeded, f.Preempted) and self.grace.ends_at < NEVER):
+            return []
+        return [self._ask(Note(fact=exceeded))]
+
+    def _judge_setup(self) -> f.Fact:
+        """Whether a payload that could not set itself up is started again."""
+        if self._setups <= self.settings.setup_retries:
+            return f.SetupRetried()
+        return f.PayloadFailed(exit_code=self.exit_code, error_code=self.trouble[0], why=self.trouble[1])
 
     def _ask(self, action: Action) -> Action:
         """Number an action, and wait for its end if it has one."""
@@ -270,36 +346,68 @@ class Engine:
 
     def _goes_on(self, fact: f.Fact) -> bool:
         """Whether a payload goes on and nothing is due by that: looking for what is due costs more than all else."""
-        is_quiet = self._now < self._next_due and not self.ranges.stageout.last_output_counts
-        return is_quiet and isinstance(fact, GOING_ON) and fact.answers in self._outstanding
+        if self._now >= self._next_due or not isinstance(fact, GOING_ON) or fact.answers not in self._outstanding:
+            return False
+        stageout = self.ranges.stageout
+        return not stageout.last_output_counts and not stageout.is_earlier(self._next_due, self._now)
 
     def _due(self) -> list[Action]:
-        """What is due by itself: the final report once more, or whatever the ranges of this state need."""
+        """What is due by itself: the final report once more, or whatever payload and ranges of this state need."""
         self._next_due = NEVER
-        if self._report_again is not None:
-            return self._due_report(self._report_again)
-        if self.workflow.states[self.state].holds is None:
-            return []
+        if self.state in self.workflow.ends:
+            return self._due_at_end()
+        due = self._due_by_time()
+        noted = [action.fact for action in self.outstanding() if isinstance(action, Note)]
+        lets_go = any(isinstance(fact, f.GraceEnded) for fact in noted)
+        if self.workflow.states[self.state].holds is not None and not lets_go:
+            due += [self.ranges.over()] if self._rings(self.grace.stored_by) else self._due_for_ranges()
+        due += self._alarm(self._next_due)
+        return [self._ask(action) for action in due if not (isinstance(action, Note) and action.fact in noted)]
+
+    def _due_by_time(self) -> list[Action]:
+        """A measurement of a payload that runs, and what the end of our time asks for."""
+        due: list[Action] = []
+        payload = self.started if self._payloads() else None
+        measures = any(isinstance(action, MeasureResources) for action in self._outstanding.values())
+        if payload and not measures and self._rings(self.limits.measure_at()):
+            self.limits.measured_at = self._now
+            due.append(MeasureResources(pid=payload.pid, started=payload.started))
+        one_more_s = min(self.ranges.one_more_s, self.settings.grace_s)
+        stop_at = self.limits.stop_at(one_more_s, self.ranges.stageout.unsaved_s())
+        if self.grace.ends_at == NEVER and self._rings(stop_at):
+            due.append(Note(fact=self.limits.out_of_time(self._now)))
+        return due
+
+    def _rings(self, when: float) -> bool:
+        """Whether a time has come; if not, we wake up then."""
+        if when > self._now:
+            self._next_due = min(self._next_due, when)
+        return when <= self._now
+
+    def _due_for_ranges(self) -> list[Action]:
         doing = self._outstanding.get(self._doing)
         feeding = doing is not None and doing.name in PAYLOADS
         alive = feeding or bool(self._payloads())
-        due = self.ranges.due(self._now, feeding=feeding, flush=self._flush or not alive)
+        due: list[Action] = []
+        if self._hurries:
+            due += self.ranges.hurry(self._now, self.grace.stored_by)
+            self._hurries = False
+        due += self.ranges.due(self._now, feeding=feeding, flush=self._flush or not alive)
         self._flush = False
         if not alive and self._doing == 0:
             due += self.ranges.settle()
-        self._next_due = self.ranges.alarm(feeding=feeding)
-        due += self._alarm(self._next_due)
-        if not due:
-            return []
-        noted = [action.fact for action in self.outstanding() if isinstance(action, Note)]
-        return [self._ask(action) for action in due if not (isinstance(action, Note) and action.fact in noted)]
+        self._next_due = min(self._next_due, self.ranges.alarm(feeding=feeding))
+        return due
 
-    def _due_report(self, when: float) -> list[Action]:
-        if when > self._now:
-            self._next_due = when
-            return [self._ask(alarm) for alarm in self._alarm(when)]
-        self._report_again = None
-        return self._enter()
+    def _due_at_end(self) -> list[Action]:
+        """The final report once more, as long as there is time for it."""
+        if self._rings(self.grace.ends_at) and (self._is_doing or self._report_again is not None):
+            self._outstanding.pop(self._doing, None)
+            self.unreported, self._report_again = True, None
+        if self._report_again is not None and self._rings(self._report_again):
+            self._report_again = None
+            return self._enter()
+        return [self._ask(alarm) for alarm in self._alarm(self._next_due)] if not self.ended else []
 
     def _alarm(self, when: float) -> list[Action]:
         """An alarm, unless there is none to set or one that rings by then."""

@@ -19,6 +19,7 @@ from annotated_types import Interval, Predicate
 
 from esfsm.errors import PilotErrorCode
 from esfsm.model.event_range import EventRange
+from esfsm.model.resources import Resources
 
 __all__ = ["FACTS", "Fact", "FileCopy", "word"]
 
@@ -144,7 +145,7 @@ class PayloadStarted(Fact):
 
 @_fact
 class PayloadFinished(Fact):
-    """The payload ended well, and its channel has been read to the end. The exit code of an adopted one is unknown."""
+    """The payload ended well, and its channel has been read to the end. None: nobody knows its exit code any more."""
 
     exit_code: int | None = 0
 
@@ -159,10 +160,59 @@ class PayloadFailed(Fact):
 
 
 @_fact
+class SetupFailed(Fact):
+    """The payload ended badly before it asked for any event range: it was still setting itself up."""
+
+    exit_code: int | None
+    error_code: int
+    why: str
+
+
+@_fact
+class SetupRetried(Fact):
+    """It is worth another try."""
+
+
+@_fact
 class Preempted(Fact):
-    """Somebody wants this place back: a signal, a command of the server, a user."""
+    """Somebody wants this place back: a signal, a command of the server, a user, the end of a time.
+
+    `within_s`: how soon; None: as soon as the settings say.
+    """
+
+    error_code: int = PilotErrorCode.NONE
+    why: str
+    within_s: Time | None = None
+
+
+@_fact
+class TimeLimited(Fact):
+    """This place is ours until a time: seconds since 1970."""
+
+    until: Time
+    why: str
+
+
+@_fact
+class GraceEnded(Fact):
+    """The time for stopping is over: what is not stored and reported is let go of."""
 
     why: str
+
+
+@_fact
+class LossExpected(Fact):
+    """There is too little time to store all that is finished: these will hardly be, the most valuable first."""
+
+    event_range_ids: EachOnce
+    why: str
+
+
+@_fact
+class ResourcesMeasured(Fact):
+    """What payload and machine were seen to use."""
+
+    resources: Resources = Resources()
 
 
 @_fact
@@ -175,10 +225,11 @@ class JobKilled(Fact):
 
 @_fact
 class LimitExceeded(Fact):
-    """Something took more than it may."""
+    """Something took more than it may; `at_once`: not even what runs may finish."""
 
     error_code: int
     why: str
+    at_once: bool = False
 
 
 @_fact

@@ -86,6 +86,12 @@ class Ledger:
                 self._stocked.pop(event_range_id, None)
             self._put(event_range_id, targets[before, fact])
 
+    def step_all(self, fact: str) -> None:
+        """Take every range that can hear the fact one arrow further."""
+        for state in self._table.states:
+            if (state, fact) in self._targets:
+                self.step(fact, self.waiting(state))
+
     def hand_over(self, n: int) -> tuple[EventRange, ...]:
         """At most `n` granted ranges that no payload has in its stock; from now on it has."""
         ids = tuple(islice(self._free, n))

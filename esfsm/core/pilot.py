@@ -10,6 +10,8 @@ from typing import ClassVar, TypeVar, dataclass_transform
 
 from esfsm.core.facts import ActionBroke, Fact, Preempted, word
 from esfsm.core.workflow import Workflow, machine
+from esfsm.errors import PilotErrorCode
+from esfsm.model.outcome import Outcome
 
 __all__ = [
     "PILOT_ACTIONS",
@@ -18,17 +20,23 @@ __all__ = [
     "FetchFailed",
     "Heard",
     "JobEnded",
+    "JobFailed",
     "JobFetched",
-    "JobUnusable",
+    "JobLeft",
+    "JobDeclined",
+    "JobUnanswered",
     "JobWanted",
+    "JobsWasted",
     "Limits",
     "NoJobFound",
     "NoWorkFound",
+    "PatienceEnded",
     "PauseOver",
     "PauseWanted",
     "Pilot",
     "ServerLost",
     "WorkFound",
+    "end_of",
 ]
 
 
@@ -41,7 +49,7 @@ class Limits:
     until: float = inf
     """No job is taken after this time, in seconds since 1970."""
     requests: int = 1
-    """How often in a row there may be no job, or no answer."""
+    """How often in a row there may be no job, no answer, or a job that comes to nothing."""
 
 
 # --- what can have happened ---
@@ -89,7 +97,7 @@ class JobWanted(PilotFact):
 
 @_fact
 class PauseWanted(PilotFact):
-    """The last request was in vain, and another one is to follow."""
+    """The last request, or the last job, was in vain, and another one is to follow."""
 
 
 @_fact
@@ -136,8 +144,41 @@ class JobEnded(PilotFact):
 
 
 @_fact
-class JobUnusable(PilotFact):
-    """A job that cannot be run at all; whoever sent it was told."""
+class JobFailed(PilotFact):
+    """... and nothing has come of it."""
+
+    why: str
+
+
+@_fact
+class JobDeclined(PilotFact):
+    """A job is not begun and never will be; the server was told, if there is one that could be."""
+
+    why: str
+
+
+@_fact
+class JobLeft(PilotFact):
+    """A job is left as it is, for another pilot or for a person to look at; no payload of it runs."""
+
+    why: str
+
+
+@_fact
+class JobUnanswered(PilotFact):
+    """The server must say something about a job before that can go on, and did not."""
+
+    why: str
+
+
+@_fact
+class PatienceEnded(PilotFact):
+    """The server is not asked about this job any more."""
+
+
+@_fact
+class JobsWasted(PilotFact):
+    """Job after job comes to nothing: whatever is wrong here, others are better off without this pilot."""
 
     why: str
 
@@ -147,17 +188,25 @@ Heard = PilotFact | Fact
 
 PILOT_ACTIONS = {
     "look_for_work": {"work_found", "no_work_found"},
-    "finish_job": {"job_ended", "job_unusable"},
-    "consider_next": {"job_wanted", "pause_wanted", "enough_done", "server_lost"},
+    "finish_job": {"job_ended", "job_failed", "job_declined", "job_left", "job_unanswered"},
+    "consider_again": {"pause_wanted", "patience_ended"},
+    "leave_job": {"job_left"},
+    "consider_next": {"job_wanted", "pause_wanted", "enough_done", "server_lost", "jobs_wasted"},
     "fetch_job": {"job_fetched", "no_job_found", "fetch_failed"},
     "wait": {"pause_over"},
-    "run_job": {"job_ended", "job_unusable"},
-    "give_up_job": {"job_ended", "job_unusable"},
+    "run_job": {"job_ended", "job_failed", "job_declined", "job_left", "job_unanswered"},
+    "give_up_job": {"job_declined", "job_left"},
 }
 """What a state of a pilot can do, and the facts that may answer it."""
 
 
 # --- what is decided ---
+
+
+def end_of(outcome: Outcome) -> PilotFact:
+    """What the end of a job is to its pilot."""
+    in_vain = outcome.state == "failed" and not outcome.events and not outcome.outputs
+    return JobFailed(outcome.sentence) if in_vain else JobEnded()
 
 
 class Pilot:
@@ -172,9 +221,12 @@ class Pilot:
         self.workdir = ""
         """Of the job that was found or fetched last."""
         self.why = ""
-        """Why it came to its end."""
+        """What was said last of why something happened; at the end, why that has come."""
+        self.stop_code: int = PilotErrorCode.KILLSIGNAL
+        """PanDA's code for the stop request that was heard last."""
         self._position = machine(workflow, {}, workflow.starts)
-        self._empty = self._unanswered = 0
+        self._empty = self._unanswered = self._wasted = self._in_doubt = 0
+        self._pause_due = False
 
     @property
     def state(self) -> str:
@@ -190,27 +242,52 @@ class Pilot:
         """Book one fact and go where it leads; at an end nothing is heard any more."""
         if self.state in self.workflow.ends:
             return
-        if isinstance(fact, WorkFound | JobFetched):
-            self.workdir = fact.workdir
-        if isinstance(fact, JobFetched):
-            self.jobs += 1
-        if isinstance(fact, JobFetched | NoJobFound):
-            self._empty = self._empty + 1 if isinstance(fact, NoJobFound) else 0
-            self._unanswered = 0
-        elif isinstance(fact, FetchFailed):
-            self._unanswered += 1
+        self._count(fact)
         self.why = getattr(fact, "why", self.why)
         self._position.trigger(fact.name)
         self.path.append(self.state)
 
+    def _count(self, fact: Heard) -> None:
+        match fact:
+            case WorkFound():
+                self.workdir, self._in_doubt = fact.workdir, 0
+            case NoWorkFound():  # what others have left says nothing about new jobs
+                self._wasted, self._pause_due = 0, False
+            case JobFetched():
+                self.workdir, self._in_doubt = fact.workdir, 0
+                self.jobs += 1
+                self._empty = self._unanswered = 0
+            case NoJobFound():
+                self._empty, self._unanswered, self._pause_due = self._empty + 1, 0, True
+            case FetchFailed():
+                self._unanswered, self._pause_due = self._unanswered + 1, True
+            case PauseOver():
+                self._pause_due = False
+            case JobEnded():
+                self._wasted = 0
+            case JobFailed() | JobDeclined() | JobLeft():
+                self._wasted, self._pause_due = self._wasted + 1, True
+            case JobUnanswered():
+                self._in_doubt += 1
+            case Preempted():
+                self.stop_code = fact.error_code or PilotErrorCode.KILLSIGNAL
+
     def consider(self, now: float) -> PilotFact:
         """Whether another job is to be taken."""
+        most = self.limits.requests
+        if self._wasted >= most:
+            return JobsWasted(f"{self._wasted} jobs in a row came to nothing, the last one so: {self.why}")
         if self.jobs == self.limits.jobs:
             return EnoughDone(f"{self.jobs} jobs were to be done")
         if now >= self.limits.until:
             return EnoughDone("its time is over")
-        if self._unanswered >= self.limits.requests:
+        if self._unanswered >= most:
             return ServerLost(self.why)
-        if self._empty >= self.limits.requests:
+        if self._empty >= most:
             return EnoughDone("there is no job")
-        return PauseWanted() if self._empty or self._unanswered else JobWanted()
+        return PauseWanted() if self._pause_due else JobWanted()
+
+    def consider_again(self, now: float) -> PilotFact:
+        """Whether the server is to be asked once more about the job that it did not answer for."""
+        enough = self._in_doubt >= self.limits.requests or now >= self.limits.until
+        return PatienceEnded() if enough else PauseWanted()

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from esfsm.core import facts as f
 from esfsm.core.actions import Action, Note, PackOutputs, ReportRanges, RequestRanges, StockRanges, StoreArchive
+from esfsm.core.batch import Output, pause_s
 from esfsm.core.ledger import Ledger
-from esfsm.core.stageout import Output, StageOut, pause_s
+from esfsm.core.stageout import StageOut
 from esfsm.core.workflow import Workflow
 from esfsm.errors import PilotErrorCode, WorkflowError
 from esfsm.model.settings import Settings
@@ -44,6 +45,10 @@ class Ranges:
         """How many ranges the broker has in all, where it says so."""
         self.cpu_s = 0.0
         """CPU time of all ranges that were announced."""
+        self.wall_s = 0.0
+        """... and their wall time,"""
+        self.outputs = 0
+        """and how many there were."""
         self.strange = 0
         """Results for ranges that the payload does not have: unknown, or announced before."""
         self.settings = settings
@@ -77,6 +82,10 @@ class Ranges:
             case f.ReportGivenUp():
                 self.ledger.step(fact.name, self.stageout.given_up(fact.key).event_range_ids)
                 self.trouble = (PilotErrorCode.COMMUNICATIONFAILURE, fact.why)
+            case f.GraceEnded():
+                self.ledger.step_all(fact.name)
+                self.stageout.let_go()
+                self._supply = _Supply()
             case f.JobResumed():
                 self._hear_resumed(fact)
             case _:
@@ -98,6 +107,29 @@ class Ranges:
                 self.ledger.step(f.JobResumed.name, again)
             due.append(action)
         return due
+
+    def hurry(self, now: float, until: float) -> Iterator[Action]:
+        """What waits is to be stored by then; say what will be lost where that cannot be."""
+        lost = self.stageout.hurry(now, until)
+        if lost:
+            takes = f"storing all that is finished takes {self.stageout.unsaved_s():.1f} s"
+            why = f"{takes}, and there are {until - now:.1f} s: {len(lost)} event ranges will hardly be stored"
+            yield Note(fact=f.LossExpected(event_range_ids=lost, why=why))
+
+    def over(self) -> Note:
+        """There is no time left: whatever is not at its end is let go of."""
+        unsaved = sum(len(self.ledger.waiting(state)) for state in ("produced", "packed"))
+        return Note(fact=f.GraceEnded(why=f"the time is over: {unsaved} finished event ranges are not stored"))
+
+    @property
+    def one_more_s(self) -> float:
+        """How long a range takes that runs, on average."""
+        return self.wall_s / self.outputs if self.outputs else 0.0
+
+    @property
+    def waits_for_us(self) -> bool:
+        """Whether the payload has asked for ranges and we have none to give."""
+        return self._supply.wanted > 0
 
     def alarm(self, *, feeding: bool) -> float:
         """When something will be due by time alone."""
@@ -138,10 +170,12 @@ class Ranges:
         yield StockRanges(last=True)
 
     def _hear_output(self, fact: f.OutputProduced) -> None:
-        output = Output(fact.paths, fact.size_bytes, fact.at, fact.stamps)
+        output = Output(fact.paths, fact.size_bytes, fact.at, fact.stamps, fact.wall_s or fact.cpu_s or 1.0)
         if self._steps(fact.event_range_id, fact.name):
             self.stageout.add(fact.event_range_id, output)
             self.cpu_s += fact.cpu_s
+            self.wall_s += fact.wall_s
+            self.outputs += 1
         else:
             self.stageout.renew(fact.event_range_id, output)
 
@@ -233,7 +267,7 @@ class Ranges:
         self.ledger.step(fact.name, booked)
         self.ledger.step("ranges_refused", [i for i in ids if i in refused])
         if booked:
-            self.stageout.booked(action.key)
+            self.stageout.booked(action.key, fact.at)
         again = [i for i in ids if i in doubted - refused], [i for i in ids if i in unheard - doubted - refused]
         self.stageout.answered(action.key, fact.at, again[0], again[1], fact.why)
 

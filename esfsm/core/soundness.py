@@ -30,6 +30,9 @@ HEARD = {"job": FACTS.keys(), "pilot": PILOT_FACTS.keys()}
 NEEDED = {"job": ("action_broke", "preempted", "job_killed"), "pilot": ("action_broke", "preempted")}
 """... and the facts that no state may pass over that does something."""
 
+LEADS_OUT = {"run_es_payload": ("limit_exceeded", "preempted"), "drain_ranges": ("grace_ended",)}
+"""By action, the facts that end the state that does it, whatever it is waiting for."""
+
 Fault = tuple[tuple[str, ...], str]
 
 
@@ -120,8 +123,9 @@ def _duties(workflow: Workflow) -> Iterator[Fault]:
                 yield (state.name,), f"state {state.name}: it does not hear {fact}"
         if state.does in HOLDING and state.holds is None:
             yield (state.name,), f"state {state.name}: {state.does} needs a table of ranges to hold"
-        if state.does == "run_es_payload" and on.get("limit_exceeded", state.name) == state.name:
-            yield (state.name,), f"state {state.name}: limit_exceeded must lead out of it"
+        for fact in LEADS_OUT.get(str(state.does), ()):
+            if on.get(fact, state.name) == state.name:
+                yield (state.name,), f"state {state.name}: {fact} must lead out of it"
     for state in workflow.states.values():
         if state.holds is not None and state.does not in HOLDING:
             yield (state.name,), f"state {state.name}: it holds ranges, so it must do one of {', '.join(HOLDING)}"

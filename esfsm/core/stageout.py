@@ -6,102 +6,23 @@ time it is.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, replace
-from itertools import count
-from math import inf
-from posixpath import basename
+from dataclasses import dataclass, field, replace
 
-from esfsm.core.actions import Action, Member, Note, PackOutputs, ReportRanges, StoreArchive
+from esfsm.core.actions import Action, Note, PackOutputs, ReportRanges, StoreArchive
+from esfsm.core.batch import NEVER, Batch, Output, archive_name, members_of, pause_s
 from esfsm.core.facts import ArchiveRefused, FileCopy, OutputsPacked, ReportGivenUp
+from esfsm.core.pace import Pace
+from esfsm.core.risk import Exposure
 from esfsm.errors import PilotErrorCode
-from esfsm.model.report import ArchiveRecord, Report
 from esfsm.model.settings import Settings
 
-__all__ = ["Batch", "Output", "StageOut", "archive_name", "members_of", "pause_s"]
+__all__ = ["StageOut"]
 
-DIAG_LENGTH = 500
-"""PanDA rolls a whole report back when one errorDiag is longer (seen on panda-server 0.8.1 and 1.0.4)."""
 REPORT_SIZE = 10_000
 """Failed ranges in one report; PanDA passes over all but the first 100,000."""
 
-NEVER = inf
-"""A time that does not come."""
-
-
-def archive_name(first: str) -> str:
-    """The LFN of the archive whose first member is this range: the field's name for it.
-
-    An eventRangeID holds its attempt number, so no other archive, of whatever run, can bear the same name. That is
-    load-bearing: PanDA finds an archive by (PandaID, LFN), so one name must always denote the same bytes.
-    """
-    return f"EventService_premerge_{first}.tar"
-
-
-def pause_s(first_s: float, tries: int) -> float:
-    """The pause after so many tries: doubled each time, 64 times the first at most."""
-    return first_s * float(2 ** min(tries - 1, 6))
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What a payload announced for one range, and when."""
-
-    paths: tuple[str, ...]
-    size_bytes: int
-    at: float
-    stamps: tuple[int, ...] = ()
-
-
-def members_of(outputs: Mapping[str, Output]) -> tuple[Member, ...]:
-    """The members of an archive; a merge job looks for the names `<output LFN>.<eventRangeID>`.
-
-    Files of one name in several directories are told apart by a number in front: none may be lost.
-    """
-    members: dict[str, Member] = {}
-    for event_range_id, output in outputs.items():
-        for path, stamp in zip(output.paths, output.stamps or (0,) * len(output.paths), strict=True):
-            name = plain = _member_name(path, event_range_id)
-            if name in members:
-                name = next(other for other in (f"{number}.{plain}" for number in count(2)) if other not in members)
-            members[name] = Member(event_range_id, name, path, stamp)
-    return tuple(members.values())
-
-
-def _member_name(path: str, event_range_id: str) -> str:
-    name = basename(path)
-    return name if name.endswith(f".{event_range_id}") else f"{name}.{event_range_id}"
-
-
-@dataclass(slots=True)
-class Batch:
-    """Ranges that go the same way together, and how far they are."""
-
-    key: str
-    event_range_ids: tuple[str, ...]
-    todo: str
-    members: tuple[Member, ...] = ()
-    archive: FileCopy | None = None
-    rse: int = 0
-    error_code: int = 0
-    why: str = ""
-    met: str = ""
-    """What the step that failed last met with."""
-    tries: int = 0
-    not_before: float = 0.0
-    """`NEVER` while it is under way, or given up."""
-    losses: int = 0
-    """How often its archive was found to be lost."""
-    given_up: bool = False
-    """Reported often enough without an answer; it waits for an engine that takes the job up again."""
-
-    def report(self, settings: Settings) -> Report:
-        """What is said to the server about these ranges."""
-        if self.archive is None:
-            return Report(self.event_range_ids, error_code=self.error_code, error_diag=self.why[:DIAG_LENGTH])
-        lfn, size_bytes, adler32, url = astuple(self.archive)
-        rse_id = settings.failover_rse_id if self.rse else settings.output_rse_id
-        record = ArchiveRecord(lfn, size_bytes, adler32, rse_id, settings.path_convention, url)
-        return Report(self.event_range_ids, archive=record)
+STORES_IN_HASTE = 2
+"""Archives that are stored at a time when there is no time for all: eight that are half there are worth nothing."""
 
 
 @dataclass(slots=True)
@@ -112,8 +33,14 @@ class StageOut:
     batches: dict[str, Batch] = field(default_factory=dict)
     staged: dict[str, FileCopy] = field(default_factory=dict)
     """By LFN, the archives with ranges that the server has booked."""
+    pace: Pace = field(default_factory=Pace)
+    exposure: Exposure = field(default_factory=Exposure)
+    in_haste: bool = False
+    """Whether there is no time for all that waits."""
     _outputs: dict[str, Output] = field(default_factory=dict)
     _size_bytes: int = 0
+    _archive_bytes: int = 0
+    """What an archive may hold in haste."""
     _failures: dict[tuple[int, str], list[str]] = field(default_factory=dict)
     _failure_reports: int = 0
 
@@ -121,13 +48,14 @@ class StageOut:
         """An output waits for its archive."""
         self._outputs[event_range_id] = output
         self._size_bytes += output.size_bytes
+        self.exposure.add(output.value_s, output.at, self.settings.node_lifetime_s)
 
     def renew(self, event_range_id: str, output: Output) -> None:
         """A result was announced once more: as long as it waits, its files are what they are now."""
         waiting = self._outputs.get(event_range_id)
         if waiting is not None:
             self._size_bytes += output.size_bytes - waiting.size_bytes
-            self._outputs[event_range_id] = replace(output, at=waiting.at)
+            self._outputs[event_range_id] = replace(output, at=waiting.at, value_s=waiting.value_s)
 
     def add_failures(self, event_range_ids: Iterable[str], error_code: int, why: str) -> None:
         """Ranges wait to be reported failed."""
@@ -140,30 +68,79 @@ class StageOut:
                 batch.given_up, batch.tries, batch.not_before = False, 0, 0.0
             elif batch.not_before < NEVER:
                 batch.not_before = 0.0
+        self.in_haste = False
         for event_range_id, output in self._outputs.items():
             self._outputs[event_range_id] = replace(output, at=min(output.at, now))
+
+    def unsaved_s(self) -> float:
+        """How long it will take to store all that waits."""
+        waiting = [batch.size_bytes for batch in self.batches.values() if batch.todo in ("pack", "store")]
+        size_bytes = self._size_bytes + sum(waiting)
+        return self.pace.takes_s(size_bytes) if waiting or self._outputs else 0.0
+
+    def hurry(self, now: float, until: float) -> tuple[str, ...]:
+        """There is time until then only; the ranges for which it will not be enough, the most valuable first.
+
+        If there are any, what waits is put into the order of its value for its size, and into small archives.
+        """
+        self.in_haste = now + self.unsaved_s() > until
+        if not self.in_haste:
+            return ()
+        by_value = sorted(self._outputs.items(), key=lambda item: item[1].density, reverse=True)
+        self._outputs = dict(by_value)
+        left_s = max(0.0, until - now)
+        self._archive_bytes = max(1, int(self._size_bytes * left_s / self.unsaved_s() / 4))
+        size_bytes = sum(batch.size_bytes for batch in self.batches.values() if batch.todo in ("pack", "store"))
+        lost = []
+        for event_range_id, output in by_value:
+            size_bytes += output.size_bytes
+            if self.pace.takes_s(size_bytes) > left_s:
+                lost.append(event_range_id)
+        return tuple(lost)
+
+    def let_go(self) -> None:
+        """There is no time left: only what is stored is still known, and waits for an engine that reports it."""
+        self.batches = {key: batch for key, batch in self.batches.items() if batch.archive and batch.archive.url}
+        for batch in self.batches.values():
+            batch.given_up, batch.not_before = True, NEVER
+        self._outputs, self._size_bytes = {}, 0
+        self._failures.clear()
+        self.exposure = Exposure()
 
     def due(self, now: float, flush: bool) -> list[Action]:
         """What is to be done now; `flush`: pack whatever waits."""
         if self._failures or (self._outputs and (flush or self._enough() or self._late_at() <= now)):
             self._collect(now, flush)
         due: list[Action] = []
+        stores = self._stores_under_way() if self.in_haste else 0
         for batch in self.batches.values():
             if batch.not_before <= now:
+                if self.in_haste and batch.todo == "store":
+                    stores += 1
+                    if stores > STORES_IN_HASTE:
+                        continue
                 batch.not_before = NEVER
-                due.append(self._next(batch))
+                due.append(self._next(batch, now))
         return due
+
+    def _stores_under_way(self) -> int:
+        return sum(batch.todo == "store" and batch.not_before == NEVER for batch in self.batches.values())
 
     @property
     def last_output_counts(self) -> bool:
         """Whether the last output could change what is due: it is the first of its archive, or there are enough."""
         return len(self._outputs) == 1 or self._enough()
 
+    def is_earlier(self, than: float, now: float) -> bool:
+        """Whether outputs are due so much earlier than an alarm rings that another one is worth its while."""
+        return self._late_at() < than - max(1.0, 0.1 * (than - now))
+
     def alarm(self) -> float:
         """When something will be due by time alone."""
         first = self._late_at()
+        waits = self.in_haste and self._stores_under_way() >= STORES_IN_HASTE
         for batch in self.batches.values():
-            if batch.not_before < first:
+            if batch.not_before < first and not (waits and batch.todo == "store"):
                 first = batch.not_before
         return first
 
@@ -202,11 +179,13 @@ class StageOut:
         batch.given_up = True
         return batch if batch.archive is not None else self.batches.pop(key)
 
-    def booked(self, key: str) -> None:
+    def booked(self, key: str, at: float) -> None:
         """The server has booked ranges of this batch: its archive, if it has one, is staged."""
-        archive = self.batches[key].archive
-        if archive is not None:
-            self.staged[archive.lfn] = archive
+        batch = self.batches[key]
+        if batch.archive is not None:
+            self.staged[batch.archive.lfn] = batch.archive
+            if batch.began and not batch.was_disturbed:
+                self.pace.measured(batch.archive.size_bytes, at - batch.began)
 
     def answered(self, key: str, at: float, doubted: Sequence[str], unheard: Sequence[str], why: str) -> None:
         """The server has booked, or refused, all ranges but these; they are reported again, the doubted by themselves.
@@ -225,7 +204,7 @@ class StageOut:
     def failed(self, key: str, at: float, error_code: int, why: str) -> None:
         """A step did not succeed: another storage at once, or the same again after a pause."""
         batch = self.batches[key]
-        batch.not_before, batch.met = 0.0, why
+        batch.not_before, batch.met, batch.was_disturbed = 0.0, why, True
         if batch.members:  # failed ranges are reported with what they failed of
             batch.error_code, batch.why = error_code, why
         if batch.todo == "store" and batch.rse < self._rses - 1:
@@ -246,9 +225,12 @@ class StageOut:
     def _collect(self, now: float, flush: bool) -> None:
         """Put what waits into batches, when it is enough, or time, or the end."""
         while self._outputs and (flush or self._enough() or self._late_at() <= now):
-            taken = self._take_outputs()
+            why = "" if flush or self._enough() else self._why_now()
+            taken = self._take_outputs(now)
             key = archive_name(next(iter(taken)))
-            self.batches[key] = Batch(key, tuple(taken), "pack", members_of(taken))
+            self.batches[key] = batch = Batch(key, tuple(taken), "pack", members_of(taken), packed_why=why)
+            batch.size_bytes = sum(output.size_bytes for output in taken.values())
+            batch.value_s = sum(output.value_s for output in taken.values())
         if self._failures and not any(
             batch.archive is None and batch.todo == "report" for batch in self.batches.values()
         ):
@@ -268,24 +250,45 @@ class StageOut:
         return len(self._outputs) >= self.settings.zip_max_ranges or self._size_bytes >= self.settings.zip_max_bytes
 
     def _late_at(self) -> float:
-        """When the oldest output has waited long enough."""
-        return next(iter(self._outputs.values())).at + self.settings.zip_time_gap_s if self._outputs else NEVER
+        """When the oldest output has waited long enough, or all together are worth an archive."""
+        if not self._outputs:
+            return NEVER
+        late_at = next(iter(self._outputs.values())).at + self.settings.zip_time_gap_s
+        if self.settings.stage_out_by == "gap":
+            return late_at
+        return min(late_at, self.exposure.due_at(self._price_s, self.settings.node_lifetime_s))
 
-    def _take_outputs(self) -> Mapping[str, Output]:
-        """The oldest outputs, as many as one archive may hold."""
+    @property
+    def _price_s(self) -> float:
+        return self.pace.archive_s + self.settings.archive_price_s
+
+    def _why_now(self) -> str:
+        """The reasoning, for the journal."""
+        settings = self.settings
+        if settings.stage_out_by == "gap":
+            return ""
+        waits = f"{self.exposure.value_s:.0f} s of work wait, an archive costs {self._price_s:.1f} s"
+        return f"{waits}, a node lives {settings.node_lifetime_s:.0f} s, the gap is {settings.zip_time_gap_s:.0f} s"
+
+    def _take_outputs(self, now: float) -> Mapping[str, Output]:
+        """The first outputs, as many as one archive may hold: the oldest ones, or in haste the most valuable ones."""
         taken: dict[str, Output] = {}
         size_bytes = 0
+        most_bytes = self._archive_bytes if self.in_haste else self.settings.zip_max_bytes
         for event_range_id, output in self._outputs.items():
-            if len(taken) >= self.settings.zip_max_ranges or (taken and size_bytes >= self.settings.zip_max_bytes):
+            if len(taken) >= self.settings.zip_max_ranges or (taken and size_bytes >= most_bytes):
                 break
             taken[event_range_id] = output
             size_bytes += output.size_bytes
         for event_range_id in taken:
             del self._outputs[event_range_id]
         self._size_bytes -= size_bytes
+        lifetime_s = self.settings.node_lifetime_s
+        self.exposure.add(-sum(output.value_s for output in taken.values()), now, lifetime_s)
+        self.exposure.forget(now, lifetime_s)
         return taken
 
-    def _next(self, batch: Batch) -> Action:
+    def _next(self, batch: Batch, now: float) -> Action:
         """The step that a batch waits for, or the word that it is given up."""
         if batch.todo == "report":
             if batch.tries >= self.settings.report_attempts:
@@ -296,7 +299,8 @@ class StageOut:
             code = batch.error_code or PilotErrorCode.STAGEOUTFAILED
             return Note(fact=ArchiveRefused(lfn=batch.key, error_code=code, why=batch.why))
         if batch.todo == "pack":
-            return PackOutputs(lfn=batch.key, members=batch.members)
+            batch.began = batch.began or now
+            return PackOutputs(lfn=batch.key, members=batch.members, why=batch.packed_why)
         assert batch.archive is not None, "to be stored before it was packed"
         batch.rse = min(batch.rse, self._rses - 1)  # a job may be taken up again with fewer storages
         size_bytes, adler32 = batch.archive.size_bytes, batch.archive.adler32

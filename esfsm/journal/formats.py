@@ -1,6 +1,7 @@
 """What a journal says in each of its formats: header and entries, written in the newest, read from all.
 
-Format 1 said neither which state was entered nor what was surely on the disk, and numbered each fact.
+Format 1 said neither which state was entered nor what was surely on the disk, and numbered each fact. Up to format 2
+nothing was measured, a stop bounded only what ran, and outputs waited for their gap.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,17 +12,20 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, Field, StrictInt, TypeAdapter, ValidationError
 
-from esfsm.core.facts import FACTS, Fact, OutputProduced, RangesGranted
+from esfsm.core.facts import FACTS, Fact, JobResumed, OutputProduced, RangesGranted
 from esfsm.errors import UnusableJournal
 from esfsm.model.settings import Settings
 
 __all__ = ["FORMAT", "Entry", "Header", "entries_of", "first_fault", "header_of", "told_entry", "told_header"]
 
-FORMAT = 2
+FORMAT = 3
 """Raised when older readers could not read what is written."""
 
 RENAMED = {1: {"ranges_refused": "report_given_up"}}
 """By format, facts that had another name."""
+
+UNSAID = {"monitor_s": 0.0, "grace_for": "workers", "stage_out_by": "gap"}
+"""Settings that no journal before format 3 tells, as things were then."""
 
 OWN = ("eventRangeID", "startEvent", "lastEvent")
 """What each event range has for itself."""
@@ -116,6 +120,8 @@ def header_of(told: Mapping[str, Any], path: Path) -> Header:
         sentence = f"format {_shown(version)} is not known to this version, which reads 1 to {FORMAT}"
         raise UnusableJournal(path, sentence)
     del said["crc"]
+    if version < 3 and isinstance(said.get("settings"), dict):
+        said["settings"] = {**UNSAID, **said["settings"]}
     try:
         return _HEADER.validate_python({**said, "format": version})
     except ValidationError as error:
@@ -183,6 +189,8 @@ def _fact(told: dict[str, Any], number: int, version: int, path: Path) -> Fact:
     for short, name_of_field in LONG.items():
         if short in told:
             told[name_of_field] = told.pop(short)
+    if name == JobResumed.name and version < 3 and isinstance(told.get("settings"), dict):
+        told["settings"] = {**UNSAID, **told["settings"]}
     if isinstance(event_ranges := told.get("event_ranges"), list):
         told["event_ranges"] = list(_completed(event_ranges))
     try:

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from esfsm.errors import UnknownName, UnusableInput
-from esfsm.model.queuedata import GAP_S, QueueData
+from esfsm.model.queuedata import GAP_S, YEAR_S, QueueData
+from esfsm.model.reading import read_file
 
 __all__ = ["PILOTS_NAMES", "YEAR_S", "Settings"]
 
@@ -27,9 +28,6 @@ PILOTS_NAMES = {
     "X509_CERT_DIR": "ca_directory",
 }
 """What pilots and sites set already, and the setting that it is."""
-
-YEAR_S = 31_536_000.0
-"""No job lives so long. Python's and ZeroMQ's clocks cannot wait much longer, and not for ever."""
 
 Seconds = Annotated[float, Field(ge=0, le=YEAR_S)]
 
@@ -50,14 +48,14 @@ class Settings(BaseSettings):
     ca_directory: Path | None = None
     """The certificates of authorities that are trusted; None: /etc/grid-security/certificates, or else those of the
     system."""
-    queue: str | None = None
+    queue: str | None = Field(None, min_length=1)
     """The PanDA queue that the job runs at, for the server to know."""
     jobs: Path | None = None
     """Local pilot: a directory of job definitions (`*.json`)."""
     job_label: str = "managed"
     """Pilot: the prodSourceLabel of the jobs that are asked for."""
     job_attempts: int = Field(5, ge=1, le=10_000)
-    """Pilot: how often in a row there may be no job, or no answer, before it ends."""
+    """Pilot: how often in a row there may be no job, no answer, or a job that comes to nothing, before it ends."""
     job_pause_s: Seconds = 60.0
     """Pilot: the pause before a job is asked for again (as in pilot3)."""
     access_point: Path | None = None
@@ -87,6 +85,15 @@ class Settings(BaseSettings):
     """Local broker: its SQLite file; None: `broker.sqlite` in the work directory. Jobs may share one."""
     max_attempt: int = Field(10, ge=1, le=1000)
     """Local broker: how often one range may be handed out (PanDA's default is 10)."""
+
+    payload_setup: str | None = None
+    """Shell text that a site runs before each payload (`source ...`), in the same shell. It is trusted: nothing of a
+    job is ever put into it."""
+    container: str | None = None
+    """What a payload runs in: `apptainer`, or a command line with {image}, {workdir}, {channel_directory} (its
+    /tmp), {transformations} and {command}, which stands alone for all arguments of the payload. None: no container."""
+    container_image: str | None = None
+    """The image for a job that names none."""
 
     transformations: Path | None = None
     """The directory of the transformations, looked at before the PATH; None: that of the inputs, if it is local,
@@ -124,12 +131,54 @@ class Settings(BaseSettings):
     heartbeat_s: Seconds = Field(1800.0, gt=0)
     """How long the server hears nothing of a job that goes on (pilot3: 1800; PanDA takes it for lost after 10800)."""
     grace_s: Seconds = 60.0
-    """How long ranges that run may go on after a stop request."""
+    """How long everything may take after a stop request: ranges that run, archives, reports, the last heartbeat."""
+    grace_for: Literal["all", "workers"] = "all"
+    """workers: only ranges that run are bounded by it, and what is finished is stored however long that takes."""
     end_patience_s: Seconds = Field(1800.0, gt=0)
     """How long a payload may live after `No more events` (pilot3: 1800)."""
-    looping_limit_s: Seconds = Field(7200.0, gt=0)
-    """How long a payload may say nothing at all (pilot3's looping limit: 7200)."""
 
+    notice: str | None = None
+    """Where it is told that this place will be taken away: a file that appears (`pilot_kill_payload`), or a cloud's URL
+    for spot notices; seen, it is a stop request."""
+    notice_look_s: Seconds = Field(5.0, gt=0)
+    """How often is looked there (as AWS recommends)."""
+
+    monitor_s: Seconds = 60.0
+    """The time between two measurements of what a payload uses (as in pilot3); 0: nothing is measured."""
+    looping_limit_s: Seconds = Field(7200.0, gt=0)
+    """How long a payload may say nothing and touch no file (pilot3's looping limit: 7200)."""
+    memory_limit_bytes: int | None = Field(None, ge=1, le=10**15)
+    """What its processes may use (PSS); None: what follows from the job's resource type and its queue, as in pilot3."""
+    workdir_limit_bytes: int | None = Field(None, ge=1, le=10**15)
+    """What a work directory may hold; None: what follows from the queue, as in pilot3."""
+    free_limit_bytes: int = Field(10**9, ge=0, le=10**15)
+    """What must be free on its disk (pilot3: 1 GB)."""
+    output_limit_bytes: int = Field(500 * 10**9, ge=1, le=10**15)
+    """How large a file there may be (pilot3: 500 GB)."""
+    log_limit_bytes: int = Field(2 * 2**30, ge=1, le=10**15)
+    """How large the payload's standard output or error may be (pilot3: 2 GiB)."""
+    log_rotate_bytes: int = Field(512 * 2**20, ge=0, le=10**15)
+    """When one of them is put aside, so that the newest three such parts stay; 0: never."""
+    cpu_limit_s: Annotated[float, Field(gt=0, le=100_000 * YEAR_S)] | None = None
+    """CPU time of the payload; None: no limit (pilot3 only reports it)."""
+    proxy_limit_s: Seconds = 3600.0
+    """How long the X.509 proxy must be good, or the job stops while it still can report (pilot3: 3600)."""
+    walltime_limit_s: Seconds | None = Field(None, gt=0)
+    """When the job must have ended; pushed jobs: maxWalltime and pilot_walltime_grace."""
+
+    stage_out_by: Literal["risk", "gap"] = "risk"
+    """When outputs are packed: at `zip_time_gap_s` at the latest, and by risk as soon as the work that a sudden end
+    would cost by then is worth the price of one more archive."""
+    node_lifetime_s: Annotated[float, Field(gt=0, le=100 * YEAR_S)] = 86_400.0
+    """How long a node lives on average until it vanishes; a guess, where nobody knows better."""
+    archive_price_s: Seconds = 30.0
+    """What an archive costs beside the time that its storing takes, in seconds of work: each is a file that storage,
+    PanDA and a merge job have to deal with; a guess."""
+    node_history: Path | None = None
+    """Where that is learned: a file in which each job of this node leaves how it ended; `esfsm pilot` has one."""
+
+    setup_retries: int = Field(1, ge=0, le=100)
+    """How often a payload is started again that ended badly before it asked for an event range."""
     adopt_patience_s: Seconds = Field(600.0, gt=0)
     """How long a payload that outlived its engine may say nothing before its event ranges run again in a new one."""
 
@@ -138,9 +187,12 @@ class Settings(BaseSettings):
 
     @field_validator("*")
     @classmethod
-    def _can_be_a_name(cls, value: object) -> object:
-        if isinstance(value, str | Path) and "\0" in str(value):
-            raise ValueError("it holds a NUL character")
+    def _can_be_printed(cls, value: object, about: ValidationInfo) -> object:
+        """No NUL, which no file can be called; no end of a line, and no byte that is no UTF-8, where they are told."""
+        text = str(value) if isinstance(value, str | Path) else ""
+        lines = text.split() if about.field_name == "payload_setup" else [text]
+        if not all(line.isprintable() for line in lines):
+            raise ValueError("it holds a character that cannot be printed")
         return value
 
     def storage_urls(self, workdir: Path) -> tuple[str, ...]:
@@ -211,7 +263,7 @@ class Settings(BaseSettings):
         if config is None:
             return {}
         try:
-            return cls.by_name(tomllib.loads(config.read_text()))
+            return cls.by_name(tomllib.loads(read_file(config).decode()))
         except OSError as error:
             raise UnusableInput(f"configuration file {config}: {error.strerror}") from None
         except ValueError as error:  # no UTF-8, or no TOML

@@ -109,5 +109,5 @@ class SimPool:
         self._life.step()
         self._agenda.after(self._lasts(action), lambda: do(action), self._life)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def close(self) -> None:
         """Threads end with their engine."""

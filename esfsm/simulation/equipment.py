@@ -14,8 +14,9 @@ from esfsm.equipment import Equipment, SeenFile
 from esfsm.errors import PilotErrorCode, WireError
 from esfsm.model.job import Job
 from esfsm.model.report import Grant
+from esfsm.model.resources import Resources
 from esfsm.model.settings import Settings
-from esfsm.ports import Communicator, Executor, Payload
+from esfsm.ports import Communicator, Executor, Payload, ProcessIdentity
 from esfsm.simulation.disk import PLACE, Content, Disk, disk_full
 from esfsm.simulation.payload import Truth
 from esfsm.simulation.server import TASK_ID, Server
@@ -226,6 +227,10 @@ class SimEquipment(Equipment):
     def prepare_payload(self) -> Payload:
         """What is to be run."""
         return Payload((), PLACE, {}, Path(), Path(), self._cores, self.mark)
+
+    def measure(self, payload: ProcessIdentity) -> Resources:
+        """Nobody measures here."""
+        return Resources()
 
     def find(self, path: str) -> SeenFile:
         """A file that the payload names. Raises OSError."""

@@ -60,6 +60,9 @@ class SimExecutor:
                 return serving
         return None
 
+    def put_logs_aside(self, workdir: Path) -> None:
+        """There are none here."""
+
     def end_orphan(self, mark: str, workdir: Path, identity: ProcessIdentity | None = None) -> bool:
         """End what is left."""
         orphans = [process for process in self._alive() if process.exit_code is None]

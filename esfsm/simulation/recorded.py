@@ -56,7 +56,7 @@ class Recorded:
 
     had_payload: bool = False
     ranges: dict[str, _Range] = field(default_factory=dict)
-    stops: list[tuple[float, f.Preempted]] = field(default_factory=list)
+    stops: list[tuple[float, f.Preempted | f.JobKilled]] = field(default_factory=list)
     _time: Elapsed = field(default_factory=Elapsed)
     _asked: dict[int, tuple[float, a.Action]] = field(default_factory=dict)
     _took_s: dict[str, list[float]] = field(default_factory=dict)
@@ -143,7 +143,7 @@ class Recorded:
                 self._death = (at_s - self._started, fact.exit_code or 0)
             case f.PayloadFinished():
                 self._ends_s = at_s - (self._dismissed or at_s)
-            case f.Preempted():
+            case f.Preempted() | f.JobKilled():
                 self.stops.append((at_s, fact))
 
     def _habits(self, server: Server, cores: int) -> Habits:

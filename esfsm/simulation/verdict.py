@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from esfsm.core.engine import Engine
+from esfsm.core.facts import GraceEnded
 from esfsm.errors import EsfsmError
 from esfsm.journal.formats import entries_of, header_of
 from esfsm.journal.lines import Lines
@@ -102,7 +103,11 @@ def _storage(world: World) -> StorageBook:
 
 def _results(world: World) -> Iterator[str]:
     """A result that was announced to an engine which nobody killed is finished, or there is a reason why it is not."""
-    lost = {name for job in world.jobs if job.engine for name in job.engine.ranges.ledger.waiting("unanswered")}
+    engines = [job.engine for job in world.jobs if job.engine]
+    lost = {name for engine in engines for name in engine.ranges.ledger.waiting("unanswered")}
+    for engine in engines:
+        if any(arrow.fact == GraceEnded.name for arrow in engine.arrows):  # there was no time to store them
+            lost |= {name for name in engine.ranges.ledger if engine.ranges.ledger[name] == "released"}
     for name, ears in world.truth.announced.items():
         row = world.server.rows.get(name)
         excused = name in world.truth.spoiled or name in lost

@@ -98,6 +98,8 @@ class World:
             self._live(job, None if job.goes_well else self._steps())
             if not job.ended and not job.goes_well and chance.random() < weather.abandoned:
                 self._abandon(job)
+        if job.engine is not None and job.engine.unreported:
+            self._forget(job)
 
     def _steps(self) -> int | None:
         """After how many steps an engine is killed, if it is."""
@@ -184,6 +186,10 @@ class World:
         for payload in job.payloads:
             payload.ear = None
             payload.end(-9)
+        self._forget(job)
+
+    def _forget(self, job: JobRun) -> None:
+        """Nobody says anything about it any more."""
         self._wait(7200.0)
         self.server.lost_heartbeat(job.panda_id)
 

@@ -3,6 +3,8 @@
 import argparse
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,6 +22,12 @@ __all__ = ["add_serve", "serve"]
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 TASK_ID, JOBSET_ID, FIRST_PANDA_ID = 1001, 4001, 5001
+NUMBERS = ("PandaID", "taskID", "jobsetID")
+"""What each job has of its own."""
+MOST = {"jobs": 10_000, "ranges": 1_000_000}
+"""Books with so many are made within seconds."""
+OF_INPUTS = {"fsize": "", "checksum": ""}
+"""What is said of other inputs than those of the stand-in: nothing, so they may be any files."""
 
 
 def add_serve(subcommands: Any) -> None:
@@ -42,7 +50,10 @@ def add_serve(subcommands: Any) -> None:
     command.add_argument("--ranges", type=int, default=100, help="... and event ranges, in all (default: 100)")
     command.add_argument("--queue", default="TEST_ES", help="... and where its jobs wait (default: TEST_ES)")
     command.add_argument(
-        "--definition", type=Path, help="a JSON file: what its jobs say beside, or in place of, the rest"
+        "--definition",
+        type=Path,
+        help="a JSON file: what its jobs say beside, or in place of, the rest, but for PandaID, taskID and jobsetID; "
+        "without one, they want an input that nobody has",
     )
     command.add_argument("--certificate", type=Path, help="of the server: HTTPS")
     command.add_argument("--key", type=Path, help="of the certificate, if it is in another file")
@@ -54,24 +65,22 @@ def add_serve(subcommands: Any) -> None:
 
 def serve(given: argparse.Namespace) -> int:
     """Print the address and serve until SIGTERM or SIGINT; exit code 2 for what cannot be used."""
-    # Blocked before a thread starts, the signals wait for `sigwait`, and no thread is interrupted.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         _serve(given)
     except UnusableInput as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return 0
 
 
 def _serve(given: argparse.Namespace) -> None:
     if given.certificate is None and (given.key or given.ca):
         raise UnusableInput("--key and --ca are nothing without --certificate")
-    for name in ("jobs", "ranges"):
-        if getattr(given, name) < 1:
-            raise UnusableInput(f"--{name}: 1 or more is expected, not {getattr(given, name)}")
+    for name, most in MOST.items():
+        if not 1 <= getattr(given, name) <= most:
+            raise UnusableInput(f"--{name}: 1 to {most} are expected, not {getattr(given, name)}")
+    if not given.queue or not given.queue.isprintable():
+        raise UnusableInput(f"--queue: a name is expected, not {given.queue!r}")
     if not 0 <= given.reply_after <= 3600:
         raise UnusableInput(f"--reply-after: 0 to 3600 seconds are expected, not {given.reply_after:g}")
     tls = panda_tls(given.certificate, given.key, given.ca) if given.certificate else None
@@ -84,7 +93,10 @@ def _serve(given: argparse.Namespace) -> None:
         if not books.jobs():
             numbers = (TASK_ID, JOBSET_ID, FIRST_PANDA_ID, given.ranges)
             books.submit(Task(*numbers, jobs=given.jobs, queue=given.queue, definition=definition))
-        with serve_panda(panda, port=given.port, tls=tls, reply_after_s=given.reply_after, ends_jobs=True) as served:
+        with (
+            _stop_signals_wait(),
+            serve_panda(panda, port=given.port, tls=tls, reply_after_s=given.reply_after, ends_jobs=True) as served,
+        ):
             sys.stdout.write(f"{served.url}\n")
             sys.stdout.flush()
             signal.sigwait(STOP_SIGNALS)
@@ -92,14 +104,26 @@ def _serve(given: argparse.Namespace) -> None:
         books.close()
 
 
+@contextmanager
+def _stop_signals_wait() -> Iterator[None]:
+    """Blocked before a thread starts, they wait for `sigwait`, and no thread is interrupted."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _definition(path: Path | None) -> dict[str, object]:
+    """What is to be said of every job. Raises `UnusableInput`."""
     try:
         said = {} if path is None else orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
         raise UnusableInput(f"--definition {path}: {error}") from None
     if not isinstance(said, dict):
         raise UnusableInput(f"--definition {path}: a JSON object is expected")
-    return said
+    definition = {name: value for name, value in said.items() if name not in NUMBERS}
+    return {**OF_INPUTS, **definition} if "inFiles" in said else definition
 
 
 def _quirk(text: str) -> tuple[str, float]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from esfsm.core import facts as f
 from esfsm.core.actions import Action, PackOutputs, StoreArchive
+from esfsm.core.batch import archive_name
 from esfsm.core.engine import Engine
-from esfsm.core.stageout import archive_name
 from esfsm.model.report import FAILED, FINISHED, HANDED_OUT, Booked
 
 __all__ = [

@@ -36,6 +36,9 @@ __all__ = [
     "report_entries",
 ]
 
+LONGEST_NUMBER = 19
+"""Digits of a PandaID: it has 64 bits."""
+
 Entry = Mapping[str, str | int]
 """What a dump says of one event range, or of one file."""
 
@@ -204,7 +207,7 @@ def _event_range(entry: object) -> EventRange:
 
 
 def _number(key: str) -> int:
-    if not (key.isascii() and key.isdecimal()):
+    if not (key.isascii() and key.isdecimal() and len(key) <= LONGEST_NUMBER):
         raise WireError(f"Harvester fed event ranges to {reprlib.repr(key)}, which is no PandaID")
     return int(key)
 

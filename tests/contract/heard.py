@@ -38,6 +38,9 @@ class Heard:
     def payload_ended(self, exit_code: int | None, error_code: int, why: str) -> None:
         self._told.put(("payload_ended", (exit_code, error_code, why)))
 
+    def setup_failed(self, exit_code: int, error_code: int, why: str) -> None:
+        self._told.put(("setup_failed", (exit_code, error_code, why)))
+
     def payload_gone(self) -> None:
         self._told.put(("payload_gone", ()))
 
@@ -53,7 +56,7 @@ class Heard:
 
     def end(self) -> tuple[Any, ...]:
         """How the payload ended."""
-        return self.until("payload_ended")[-1][1]
+        return self.until("payload_ended", "setup_failed")[-1][1]
 
     def is_silent(self) -> bool:
         return self._told.empty()

@@ -58,6 +58,12 @@ def test_what_is_not_there_can_be_read_renamed_and_removed(tmp_path: Path) -> No
     assert (point.read("a.json"), point.read("b.json")) == (None, None)
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(WireError, match=r"/a\.json: not a regular file"):
+        AccessPoint(tmp_path, "r1").read("a.json")
+
+
 def test_names_are_found_by_their_beginning(tmp_path: Path) -> None:
     for name in ("a.read", "a.read.1", "a.read.2", "b.read.1"):
         (tmp_path / name).touch()

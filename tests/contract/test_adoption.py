@@ -13,11 +13,13 @@ from uuid import uuid4
 
 import pytest
 from contract.heard import Heard, Told, named
-from whole.processes import PATIENCE_S, ends, event_range, no_thread_left, pipe
+from whole.processes import PATIENCE_S, ends, event_range, identity_of, no_thread_left, pipe
 
 from esfsm.adapters.channels.zmq import ZmqChannel
 from esfsm.adapters.executors import esprocess
 from esfsm.adapters.executors.generic import GenericExecutor
+from esfsm.adapters.executors.marks import MARK
+from esfsm.adapters.executors.sent import LastSent
 from esfsm.errors import PilotErrorCode
 from esfsm.model.event_range import EventRange
 from esfsm.model.settings import Settings
@@ -27,7 +29,7 @@ TESTS = Path(__file__).parents[1]
 SURVIVORS, ENGINES = (Path(__file__).with_name(f"{name}.py") for name in ("survivors", "engines"))
 PYTHONPATH = f"{TESTS.parent}:{TESTS}"
 
-GOOD_END: Told = ("payload_ended", (None, PilotErrorCode.NONE, ""))
+GOOD_END: Told = ("payload_ended", (0, PilotErrorCode.NONE, ""))
 GONE: Told = ("payload_gone", ())
 
 
@@ -265,6 +267,23 @@ def test_a_payload_may_outlive_a_second_engine(outlive: Outlive, adopt: Adopt) -
     assert told[-1] == GOOD_END
 
 
+def test_a_payload_of_an_older_engine_has_no_keeper_and_goes_on_to_an_end_that_nobody_knows(
+    adopt: Adopt, tmp_path: Path
+) -> None:
+    mark, channel = uuid4().hex, f"older-{uuid4().hex}"
+    LastSent.begin(tmp_path).close()
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH, MARK: mark, "PILOT_EVENTRANGECHANNEL": channel}
+    command = [sys.executable, str(SURVIVORS), "simulate_and_end", "3"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True) as process:
+        payload = Payload(command, tmp_path, {}, tmp_path / "out.txt", tmp_path / "err.txt", mark=mark)
+        adoption = adopt(Survivor(payload, identity_of(process.pid), channel, None))
+        adoption.stock(1, last=True)
+        told = adoption.end()
+    assert finished(told) == ids(1)
+    assert told[-1] == ("payload_ended", (None, PilotErrorCode.NONE, ""))
+    assert process.returncode == 3
+
+
 # --- bad ends -----------------------------------------------------------------------------------------------------
 
 
@@ -275,25 +294,27 @@ def test_a_payload_that_waits_for_an_answer_of_the_dead_engine_is_ended(outlive:
     assert adoption.end() == [GONE]
 
 
-def test_after_its_first_word_the_looping_limit_counts(outlive: Outlive, adopt: Adopt) -> None:
-    adoption = adopt(outlive("speak_and_stay"), adopt_patience_s=PATIENCE_S, looping_limit_s=0.1)
-    adoption.go_on()
-    told = adoption.end()
-    assert finished(told) == ids(1)
-    assert told[-1] == GONE
-
-
 @pytest.mark.parametrize("end", ["die", "leave"])
 def test_a_payload_that_was_not_told_to_end_has_gone_and_its_results_are_told_first(
     outlive: Outlive, adopt: Adopt, end: str
 ) -> None:
-    """Whether it ended well is told to its parent alone, and that was the engine."""
+    """However it ended: some of its results may be lost."""
     adoption = adopt(outlive("simulate_until", 2, end))
     adoption.stock(2, 3, 4)
     adoption.go_on()
     told = adoption.end()
     assert finished(told) == ids(1, 2)
     assert told[-1] == GONE
+
+
+def test_the_exit_code_of_an_adopted_payload_is_told(outlive: Outlive, adopt: Adopt) -> None:
+    """Its parent is its keeper, not the engine that was killed."""
+    adoption = adopt(outlive("simulate_and_end", 3, until="ranges_wanted", ranges=0))
+    adoption.stock(1, last=True)
+    told = adoption.end()
+    assert finished(told) == ids(1)
+    why = "the payload could not open a remote file in time (exit code 3)"
+    assert told[-1] == ("payload_ended", (3, PilotErrorCode.REMOTEFILEOPENTIMEDOUT, why))
 
 
 def test_a_payload_that_does_not_end_when_it_was_told_to_is_ended(outlive: Outlive, adopt: Adopt) -> None:
@@ -303,7 +324,7 @@ def test_a_payload_that_does_not_end_when_it_was_told_to_is_ended(outlive: Outli
     told = adoption.end()
     assert finished(told) == ids(1, 2)
     why = "the payload did not end within 0.1 s after 'No more events'"
-    assert told[-1] == ("payload_ended", (None, PilotErrorCode.LOOPINGJOB, why))
+    assert told[-1] == ("payload_ended", (-signal.SIGTERM, PilotErrorCode.LOOPINGJOB, why))
 
 
 @pytest.mark.parametrize("kind", ["family", "runaway"])
@@ -334,7 +355,7 @@ def test_what_runs_may_finish_within_the_grace_of_a_stop(outlive: Outlive, adopt
 
 @pytest.mark.parametrize(
     ("arguments", "how"),
-    [(("simulate", "go"), "SIGTERM"), (("deaf",), "SIGKILL")],
+    [(("simulate", "go"), signal.SIGTERM), (("deaf",), signal.SIGKILL)],
     ids=["hears it", "is deaf"],
 )
 def test_what_takes_longer_than_the_grace_of_a_stop_is_ended(
@@ -342,13 +363,13 @@ def test_what_takes_longer_than_the_grace_of_a_stop_is_ended(
     adopt: Adopt,
     monkeypatch: pytest.MonkeyPatch,
     arguments: tuple[str, ...],
-    how: str,
+    how: signal.Signals,
 ) -> None:
-    monkeypatch.setattr(esprocess, "KILL_PATIENCE_S", 0.05 if how == "SIGKILL" else PATIENCE_S)
+    monkeypatch.setattr(esprocess, "KILL_PATIENCE_S", 0.05 if how == signal.SIGKILL else PATIENCE_S)
     adoption = adopt(outlive(*arguments))
     adoption.running.stop(0.0)
-    sentence = f"the payload was ended by {how}"
-    assert adoption.end() == [("payload_ended", (None, PilotErrorCode.SIGTERM, sentence))]
+    sentence = f"the payload was ended by {how.name}"
+    assert adoption.end() == [("payload_ended", (-how, PilotErrorCode.SIGTERM, sentence))]
 
 
 # --- what is not adopted ------------------------------------------------------------------------------------------

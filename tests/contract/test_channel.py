@@ -33,13 +33,15 @@ class Client(Protocol):
 class Dealer:
     """A payload's end as yampl makes it: a DEALER that knows nothing of us."""
 
-    def __init__(self, name: str, *, kind: int = zmq.DEALER, identity: bytes | None = None) -> None:
+    def __init__(
+        self, name: str, *, directory: Path = Path("/tmp"), kind: int = zmq.DEALER, identity: bytes | None = None
+    ) -> None:
         self._context = zmq.Context()
         self._socket = self._context.socket(kind)
         self._socket.setsockopt(zmq.LINGER, int(PATIENCE_S * 1000))
         if identity:
             self._socket.setsockopt(zmq.IDENTITY, identity)
-        self._socket.connect(f"ipc:///tmp/zmq_{name}")
+        self._socket.connect(f"ipc://{directory}/zmq_{name}")
 
     def say(self, text: str | bytes) -> None:
         self._socket.send(text if isinstance(text, bytes) else text.encode())
@@ -286,6 +288,45 @@ def test_a_directory_can_be_chosen() -> None:
         directory.rmdir()
 
 
+@pytest.mark.parametrize("depth", [1, 3, 30])
+def test_a_directory_with_a_long_path_can_be_chosen(tmp_path: Path, depth: int) -> None:
+    """A payload in a container sees it as /tmp; here the same directory has a short name, too."""
+    directory = tmp_path.joinpath(*["a-directory-of-a-batch-system-with-a-name-of-some-length"] * depth)
+    directory.mkdir(parents=True)
+    name = secrets.token_hex(16)
+    inside = Path(f"/tmp/esfsm-{name}")
+    inside.symlink_to(directory)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    channel, dealer = ZmqChannel(name, directory), Dealer(name, directory=inside)
+    try:
+        assert [path.name for path in directory.iterdir()] == [f"zmq_{name}"]
+        dealer.say("Ready for events")
+        message = received(channel)
+        channel.send(message.peer, "No more events")
+        assert dealer.hear(PATIENCE_S) == "No more events"
+        with pytest.raises(ChannelError, match=f"{directory}.* in use"):
+            ZmqChannel(name, directory)
+    finally:
+        dealer.leave()
+        channel.close()
+        inside.unlink()
+    assert list(directory.iterdir()) == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_the_file_of_a_killed_server_in_a_directory_with_a_long_path_is_taken_over(tmp_path: Path) -> None:
+    directory = tmp_path / ("d" * 120)
+    directory.mkdir()
+    code = (
+        "from esfsm.adapters.channels.zmq import ZmqChannel; import os, pathlib, sys;"
+        "ZmqChannel('chosen', pathlib.Path(sys.argv[1])); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(directory)], check=False)
+    assert (directory / "zmq_chosen").is_socket()
+    ZmqChannel("chosen", directory).close()
+    assert list(directory.iterdir()) == []
+
+
 @pytest.mark.parametrize("identity", [None, b"\0", b"worker"], ids=["none", "as yampl's Python binding", "named"])
 def test_a_dealer_sends_one_frame_and_hears_one(wire: ZmqChannel, identity: bytes | None) -> None:
     dealer = Dealer(wire.address, identity=identity)
@@ -366,9 +407,10 @@ def test_the_longest_name_that_fits_is_used() -> None:
     channel.close()
 
 
-def test_a_directory_that_is_not_there_is_refused() -> None:
+@pytest.mark.parametrize("directory", ["/nowhere", "/" + "nowhere" * 30])
+def test_a_directory_that_is_not_there_is_refused(directory: str) -> None:
     with pytest.raises(ChannelError, match="No such file"):
-        ZmqChannel(directory=Path("/nowhere"))
+        ZmqChannel(directory=Path(directory))
 
 
 FEW_DESCRIPTORS = """\

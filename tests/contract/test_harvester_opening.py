@@ -1,7 +1,8 @@
 """What an access point must be for a job, and the jobs that a pilot finds there."""
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -161,6 +162,35 @@ def test_several_jobs_of_a_worker_are_found_one_after_the_other(
 def test_a_file_without_a_job_is_an_unknown_answer(jobs: HarvesterJobs, worker: Path) -> None:
     (worker / "HPCJobs.json").write_text('{"7000": {')
     with pytest.raises(WireError, match=r"HPCJobs\.json"):
+        jobs.fetch()
+
+
+def torn(file: Path) -> None:
+    file.write_text('{"7000": {')
+
+
+def piped(file: Path) -> None:
+    os.mkfifo(file)
+
+
+@pytest.mark.parametrize("spoil", [torn, piped])
+def test_a_file_without_a_job_is_passed_over_as_long_as_others_hold_one(
+    jobs: HarvesterJobs, worker: Path, tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    Messenger(worker, map_type="ManyToOne").feed_jobs([{**EVENT_SERVICE, "PandaID": 7001}])
+    spoil(worker / "HPCJobs.json")
+    (worker / "pandaJobData.out").write_text(json.dumps({"7000": EVENT_SERVICE}))
+    for panda_id in (7000, 7001):
+        assert fetched(jobs) == panda_id
+        (tmp_path / f"PanDA_Pilot-{panda_id}").mkdir()
+    with pytest.raises(WireError, match=r"HPCJobs\.json"):
+        jobs.fetch()
+    assert not (worker / "worker_requestjob.json").exists()
+
+
+def test_an_end_that_harvester_cannot_be_told_hides_no_fault_before_it(worker: Path, tmp_path: Path) -> None:
+    gone = AccessPoint(worker / "gone", "jobs")
+    with pytest.raises(WireError, match=r"worker_requestjob\.json"), closing(HarvesterJobs(gone, tmp_path)) as jobs:
         jobs.fetch()
 
 

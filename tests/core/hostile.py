@@ -15,6 +15,7 @@ from esfsm.core import actions as a
 from esfsm.core import facts as f
 from esfsm.core.engine import Engine
 from esfsm.errors import PilotErrorCode
+from esfsm.model.resources import Resources
 from esfsm.model.settings import Settings
 
 from .worlds import BEGAN, HELD, TABLES, event_range
@@ -65,6 +66,7 @@ class Payload:
     stock: deque[str] = field(default_factory=deque)
     inside: list[str] = field(default_factory=list)
     asked: bool = False
+    has_asked: bool = False
     last: bool = False
     stopped: bool = False
     adopted: bool = False
@@ -98,6 +100,8 @@ class World:
         self.inbox: deque[f.Fact] = deque()
         self.pending: dict[int, a.Action] = {}
         self.alarms: dict[int, float] = {}
+        self.stopped: set[int] = set()
+        """Actions that are to end, or not to begin."""
         self.payload: Payload | None = None
 
     # --- the engine's side -----------------------------------------------------------------------------------
@@ -151,6 +155,7 @@ class World:
                         self.payload.stock += [r.event_range_id for r in action.event_ranges]
                         self.payload.last, self.payload.asked = action.last, False
                 case a.Stop():
+                    self.stopped.add(action.target)
                     if self.payload and action.target == self.payload.number:
                         self.payload.stopped = True
                 case a.RunEsPayload() if self.payload:
@@ -188,8 +193,14 @@ class World:
         if trouble:
             return f.PayloadFailed(exit_code=127, error_code=1310, why="it cannot be started")
         assert self.payload is None, "two payloads of one job"
-        self.payload = Payload(action.number)
+        self.payload = Payload(action.number, stopped=action.number in self.stopped)
         return f.PayloadStarted(pid=17, started=42)
+
+    def _measure_resources(self, _, trouble):
+        if trouble == "too much":
+            return f.ResourcesMeasured(resources=Resources(free_bytes=0))
+        left_s = 0.0 if trouble == "proxy" else None
+        return f.ResourcesMeasured(resources=Resources(proxy_left_s=left_s, touched_at=self.now))
 
     def _request_ranges(self, action, trouble):
         if trouble == "empty":
@@ -269,7 +280,7 @@ class World:
         self.inbox.append(replace(fact, answers=self.payload.number))
 
     def payload_wants(self, n: int) -> None:
-        self.payload.asked = True
+        self.payload.asked = self.payload.has_asked = True
         self.payload_says(f.RangesWanted(n=n))
 
     def payload_takes(self) -> None:
@@ -294,6 +305,8 @@ class World:
         known = None if self.payload.adopted else exit_code
         if self.payload.adopted and not (self.payload.last or self.payload.stopped):
             self.payload_says(f.PayloadGone())
+        elif exit_code and not self.payload.adopted and not self.payload.has_asked:
+            self.payload_says(f.SetupFailed(exit_code=known, error_code=1305, why=f"exit code {known}"))
         elif exit_code:
             self.payload_says(f.PayloadFailed(exit_code=known, error_code=1305, why=f"exit code {known}"))
         else:
@@ -390,8 +403,14 @@ class World:
         assert staged.items() <= {lfn: len(content) for lfn, content in self.storage.items()}.items()
 
     def granted(self) -> set[str]:
-        """All ranges that the engine has heard of from the broker."""
-        grants = [fact for fact in self.journal if isinstance(fact, f.RangesGranted)]
+        """All ranges that the engine has heard of from the broker; grants that come when all was let go of are no
+        ranges of this job."""
+        grants, is_over = [], False
+        for fact in self.journal:
+            if isinstance(fact, f.GraceEnded | f.JobResumed):
+                is_over = isinstance(fact, f.GraceEnded)
+            elif isinstance(fact, f.RangesGranted) and not is_over:
+                grants.append(fact)
         return {event_range.event_range_id for grant in grants for event_range in grant.event_ranges}
 
 

@@ -27,7 +27,8 @@ def to(state: str) -> Teller:
     return job
 
 
-ON_THE_WAY = [state for state in TABLES["eventservice"].states if state not in TABLES["eventservice"].ends]
+ELSEWHERE = (*TABLES["eventservice"].ends, "setup-failed")
+ON_THE_WAY = [state for state in TABLES["eventservice"].states if state not in ELSEWHERE]
 
 
 @pytest.mark.parametrize("state", ON_THE_WAY)

@@ -15,6 +15,7 @@ TROUBLES = {
     "select_executor": ["broke", "unavailable"],
     "stage_in": ["broke", "failed"],
     "run_es_payload": ["broke", "failed"],
+    "measure_resources": ["broke", "too much", "proxy"],
     "request_ranges": ["broke", "empty", "forgets", "unanswered", "repeats"],
     "pack_outputs": ["broke", "failed", "lost"],
     "store_archive": ["broke", "failed", "unsure", "lost"],
@@ -121,6 +122,10 @@ class HostileWorld(RuleBasedStateMachine):
     @rule()
     def a_limit_is_exceeded(self):
         self.world.inbox.append(f.LimitExceeded(error_code=1150, why="it loops"))
+
+    @rule(within_s=st.floats(0.0, 1000.0))
+    def somebody_else_gets_this_place(self, within_s):
+        self.world.inbox.append(f.TimeLimited(until=self.world.now + within_s, why="the lifetime of the pilot"))
 
     @rule(seconds=st.floats(0.001, 100))
     def time_passes(self, seconds):

@@ -6,8 +6,8 @@ import pytest
 
 from esfsm.core import facts as f
 from esfsm.core.actions import Note, PackOutputs, RequestRanges, StockRanges
+from esfsm.core.batch import NEVER
 from esfsm.core.ranges import Ranges
-from esfsm.core.stageout import NEVER
 from esfsm.errors import PilotErrorCode, WorkflowError
 from esfsm.model.settings import Settings
 

@@ -29,6 +29,7 @@ on.job_refused    = "failed"
 on.preempted      = "failed"
 on.action_broke   = "failed"
 on.job_killed     = "failed"
+on.grace_ended    = "failed"
 """
 
 
@@ -81,7 +82,7 @@ FAULTS = {
         changed(
             "[any]",
             '[trap]\non.job_refused = "trap"\non.preempted = "trap"\non.action_broke = "trap"\n'
-            'on.job_killed = "trap"\n\n[any]',
+            'on.job_killed = "trap"\non.grace_ended = "trap"\n\n[any]',
         ).replace(ARROW, ARROW + '\non.limit_exceeded = "trap"'),
         "18: from state trap no end can be reached",
     ),

@@ -3,17 +3,9 @@
 import pytest
 
 from esfsm.core.actions import Member, Note, PackOutputs, ReportRanges, StoreArchive
+from esfsm.core.batch import DIAG_LENGTH, NEVER, Output, archive_name, members_of, pause_s
 from esfsm.core.facts import ArchiveRefused, FileCopy, OutputsPacked, ReportGivenUp
-from esfsm.core.stageout import (
-    DIAG_LENGTH,
-    NEVER,
-    REPORT_SIZE,
-    Output,
-    StageOut,
-    archive_name,
-    members_of,
-    pause_s,
-)
+from esfsm.core.stageout import REPORT_SIZE, StageOut
 from esfsm.errors import PilotErrorCode
 from esfsm.model.report import ArchiveRecord, Report
 from esfsm.model.settings import Settings
@@ -23,7 +15,7 @@ T = 100.0
 
 
 def stageout_with(*ids: str, at: float = T, size_bytes: int = 10, **settings: object) -> StageOut:
-    stageout = StageOut(Settings(**{"zip_time_gap_s": 60.0, **settings}))
+    stageout = StageOut(Settings(**{"zip_time_gap_s": 60.0, "stage_out_by": "gap", **settings}))
     for event_range_id in ids:
         stageout.add(event_range_id, Output((f"/w/HITS.{event_range_id}",), size_bytes, at))
     return stageout
@@ -136,7 +128,7 @@ def test_what_is_packed_is_stored_what_is_stored_is_reported_and_what_is_booked_
     record = ArchiveRecord(pack.lfn, 1000, "0badcafe", rse_id=1, url="file:///out/a.tar")
     assert due(stageout) == [ReportRanges(key=pack.lfn, report=Report(("r1", "r2"), archive=record))]
     assert stageout.staged == {}
-    stageout.booked(pack.lfn)
+    stageout.booked(pack.lfn, T)
     stageout.answered(pack.lfn, T, (), (), "")
     assert stageout.staged == {pack.lfn: FileCopy(pack.lfn, 1000, "0badcafe", "file:///out/a.tar")}
     assert (stageout.batches, due(stageout)) == ({}, [])
@@ -252,7 +244,7 @@ def test_ranges_that_fail_while_failures_are_reported_go_together_into_the_next_
     for event_range_id in ("r2", "r3"):
         stageout.add_failures([event_range_id], 1220, "why")
         assert due(stageout) == []
-    stageout.booked("failures 1")
+    stageout.booked("failures 1", T)
     stageout.answered("failures 1", T, (), (), "")
     assert reported(due(stageout)) == {"failures 2": ("r2", "r3")}
     assert stageout.staged == {}
@@ -367,7 +359,7 @@ def test_doubts_and_silence_about_ever_fewer_ranges_come_to_an_end():
 def test_an_archive_is_staged_once_however_many_reports_its_ranges_take():
     stageout, lfn = stored("r1", "r2")
     for doubted in (("r2",), ()):
-        stageout.booked(lfn)
+        stageout.booked(lfn, T)
         stageout.answered(lfn, T, doubted, (), "disturbed")
         due(stageout, T + 1)
     assert list(stageout.staged) == [lfn]

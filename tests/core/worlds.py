@@ -18,6 +18,9 @@ TABLES = {
 HELD = {"event-range": TABLES["event-range"]}
 JOBS = [name for name, table in TABLES.items() if table.drives == "job" and name not in HELD]
 
+PLAIN: dict[str, object] = {"monitor_s": 0, "stage_out_by": "gap", "grace_for": "workers"}
+"""Settings by which nothing happens by time alone but what a story is about."""
+
 BEGAN = 1_700_000_000.0
 
 
@@ -56,7 +59,7 @@ class Teller:
 
     def __init__(self, workflow: str | Workflow = "eventservice", **settings: object) -> None:
         self.workflow = TABLES[workflow] if isinstance(workflow, str) else workflow
-        self.settings = Settings(**settings)
+        self.settings = Settings(**{**PLAIN, **settings})
         self.engine = Engine(self.workflow, HELD, self.settings)
         self.begun = self.engine.begin()
         self.facts: list[f.Fact] = []
@@ -112,6 +115,11 @@ class Teller:
             if name in names(actions):
                 return actions
         raise AssertionError(f"no alarm led to {name}")
+
+    def ring_until_ended(self) -> None:
+        """Alarms ring until there is nothing left to wait for."""
+        while not self.engine.ended:
+            self.ring()
 
     def asked(self, name: str) -> Action:
         """The oldest action of this name that has not ended."""

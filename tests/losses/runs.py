@@ -37,7 +37,7 @@ class Spoken(Run):
     def __init__(self, workdir: Path, channel: MemoryChannel, heard: Heard) -> None:
         self._client = channel.connect()
         self._end = pipe(workdir, "end")
-        super().__init__(["cat", str(self._end)], workdir, lambda _: channel, heard, event_service=True)
+        super().__init__(["cat", str(self._end)], workdir, lambda *_: channel, heard, event_service=True)
 
     def says(self, text: str) -> None:
         self._client.say(text)

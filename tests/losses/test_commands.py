@@ -34,29 +34,36 @@ def test_a_payload_needs_no_job(tmp_path: Path, given: Mapping[str, object]) -> 
     assert process.poll() == 0
 
 
+CHANNEL = "EventService_EventRanges_mark"
+TOLD = f'ConfigFlags.MP.EventRangeChannel="{CHANNEL}"'
+
+
 def arguments(job: dict[str, object], workdir: Path) -> list[str]:
     """What the payload of a job gets behind its own name."""
     read = Job.read({**job, "transformation": "/bin/echo"})
-    prepared = plugins.find("payloads", read.kind.value).prepare(read, workdir, Settings())
+    prepared = plugins.find("payloads", read.kind.value).prepare(read, workdir, Settings(), "mark")
     return list(prepared.arguments[1:])
 
 
 @pytest.mark.parametrize(
     ("job_pars", "expected"),
     [
-        ("--CA --multithreaded=true --preExec 'x = 1'", ["--CA", "--multithreaded=true", "--preExec", "x = 1"]),
-        ("--preExec='from a import b; b.c=\"d\"'", ['--preExec=from a import b; b.c="d"']),
-        ('--athenaopts="--threads=8" --CA', ["--athenaopts=--threads=8", "--CA"]),
+        (
+            "--CA --multithreaded=true --preExec 'x = 1'",
+            ["--CA", "--multithreaded=true", "--preExec", "x = 1", f"--athenaopts=--mtes --mtes-channel={CHANNEL}"],
+        ),
+        ("--CA --preExec='from a import b; b.c=\"d\"'", ["--CA", "--preExec", TOLD, 'from a import b; b.c="d"']),
+        ('--athenaopts="--threads=8" --CA', ["--athenaopts=--threads=8", "--CA", "--preExec", TOLD]),
         ("--postExec \"print('$HOME; `id`')\" ;", ["--postExec", "print('$HOME; `id`')", ";"]),
     ],
 )
-def test_the_arguments_of_a_payload_reach_it_untouched(tmp_path: Path, job_pars: str, expected: list[str]) -> None:
+def test_no_argument_of_a_payload_is_lost_or_changed(tmp_path: Path, job_pars: str, expected: list[str]) -> None:
     """Pilot3: the channel was written into the command by replacing text: `--preExec` lost its name."""
     assert arguments(es_job(jobPars=job_pars), tmp_path) == expected
 
 
 def test_a_payload_learns_the_channel_from_its_environment(start: Start, tmp_path: Path) -> None:
-    """Pilot3: the same; here nothing is ever written into a command."""
+    """Pilot3: the same; here every payload has it there, whatever its command line is."""
     run = start("environment")
     _, (_, channel) = run.heard.next()
     run.stock(last=True)

@@ -49,7 +49,7 @@ def test_a_socket_is_touched_by_one_thread_only(start: Start) -> None:
     """Pilot3: one thread received on a socket while others sent on it, which ZeroMQ does not allow."""
     channels: list[Touched] = []
 
-    def open_channel(name: str | None) -> Touched:
+    def open_channel(name: str | None, _: Path) -> Touched:
         channels.append(Touched(name))
         return channels[-1]
 

@@ -69,9 +69,9 @@ def test_what_is_made_within_the_grace_is_not_lost_either() -> None:
 
 def test_the_time_of_a_payload_to_end_fits_into_that_of_its_pilot() -> None:
     """Pilot3: delay and kill time were constants of different files that did not know of each other."""
-    (stop, *_) = Teller().running("r1").tell(SIGTERM)
-    assert stop.grace_s == Settings().grace_s
-    assert stop.grace_s + KILL_PATIENCE_S < 120, "seconds between SIGTERM and SIGKILL in pilot3's own budget"
+    (stop, *_) = Teller(grace_for="all").running("r1").tell(SIGTERM)
+    assert 0 < stop.grace_s < Settings().grace_s
+    assert Settings().grace_s + KILL_PATIENCE_S < 120, "seconds between SIGTERM and SIGKILL in pilot3's own budget"
 
 
 @pytest.mark.parametrize("moment", ["before the start", "get_event_ranges", "handle_out_message"])

@@ -135,7 +135,7 @@ def test_what_a_job_still_held_when_it_ended_is_handed_out_to_another(tmp_path: 
 
 def test_no_range_is_reserved_for_a_payload_that_has_not_asked(start: Start) -> None:
     """Pilot3: ranges were reserved whether the payload came to ask for them or not."""
-    assert [name for name, _ in start("end", 1).heard.until("payload_ended")] == ["payload_started", "payload_ended"]
+    assert [name for name, _ in start("end", 1).heard.until("setup_failed")] == ["payload_started", "setup_failed"]
 
 
 def test_a_request_that_nobody_answers_does_not_hold_the_end_up(speak: Speak) -> None:

@@ -19,7 +19,7 @@ def test_a_key_of_a_queue_is_no_name_of_a_queue() -> None:
 
 
 def test_keys_that_nobody_knows_are_kept() -> None:
-    assert QueueData.read({"maxrss": 5, "x": {"y": 1}}).model_extra == {"maxrss": 5, "x": {"y": 1}}
+    assert QueueData.read({"maxtime": 5, "x": {"y": 1}}).model_extra == {"maxtime": 5, "x": {"y": 1}}
 
 
 @pytest.mark.parametrize("content", [{}, {"Q": {}}])
@@ -42,7 +42,13 @@ def test_what_is_no_object_is_refused(content: object) -> None:
 
 @pytest.mark.parametrize(
     ("content", "key"),
-    [({"zip_time_gap": -1}, "zip_time_gap"), ({"pledgedcpu": "x"}, "pledgedcpu"), ({"params": 5}, "params")],
+    [
+        ({"zip_time_gap": -1}, "zip_time_gap"),
+        *(({key: value}, key) for key in ("zip_time_gap", "maxrss", "maxwdir") for value in (1e300, "inf", "nan")),
+        ({"pledgedcpu": "x"}, "pledgedcpu"),
+        ({"params": 5}, "params"),
+        ({"params": {"es_executor_type": ["x"]}}, "params"),
+    ],
 )
 def test_a_value_that_cannot_be_used_is_refused_by_its_key(content: object, key: str) -> None:
     with pytest.raises(UnusableInput, match=f"queue data: {key}: "):

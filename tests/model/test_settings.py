@@ -139,15 +139,28 @@ def test_a_place_may_be_said(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert getattr(Settings.layered()[0], name) == Path("/some/where")
 
 
-@pytest.mark.parametrize("name", ["broker", "ranges", "output_url", "workflow"])
-def test_what_no_file_can_be_called_is_refused(name: str) -> None:
-    with pytest.raises(UnusableInput, match=rf"setting {name} \(argument\): .*it holds a NUL character"):
-        Settings.layered({name: "a\0b"})
+@pytest.mark.parametrize("name", ["broker", "ranges", "output_url", "workflow", "queue", "queuedata_url"])
+@pytest.mark.parametrize("text", ["a\0b", "a\nb", "a\tb", "a\udcffb", "\x1b[2J"])
+def test_what_cannot_be_printed_is_refused(name: str, text: str) -> None:
+    with pytest.raises(UnusableInput, match=rf"setting {name} \(argument\): ") as refused:
+        Settings.layered({name: text})
+    assert str(refused.value).isprintable()
 
 
-def test_an_endless_gap_of_a_queue_is_refused() -> None:
-    with pytest.raises(UnusableInput, match=r"setting zip_time_gap_s \(queue data\): "):
-        Settings.layered(queuedata=QueueData.read({}, {"zip_time_gap": float("inf")}))
+@pytest.mark.parametrize("text", ["/a b/ü", ""])
+def test_all_else_may_be_said(text: str) -> None:
+    assert Settings.layered({"output_url": text})[0].output_url == text
+
+
+def test_what_a_site_runs_before_each_payload_may_have_lines() -> None:
+    assert Settings.layered({"payload_setup": "source a\n\tb"})[0].payload_setup == "source a\n\tb"
+    with pytest.raises(UnusableInput, match="cannot be printed"):
+        Settings.layered({"payload_setup": "source a\0"})
+
+
+def test_a_queue_has_a_name() -> None:
+    with pytest.raises(UnusableInput, match=r"setting queue \(argument\): "):
+        Settings.layered({"queue": ""})
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -156,7 +169,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(UnusableInput, match=r"configuration file .*: Is a directory"):
+    with pytest.raises(UnusableInput, match=r"configuration file .*: not a regular file"):
         Settings.layered(config=tmp_path)
 
 

@@ -47,7 +47,7 @@ class Place:
         **said: Any,
     ) -> None:
         """Run an Event Service job, or take it up again; `job`: more of its definition, `said`: settings."""
-        settings = es_settings(self.inputs, RANGES, **{"zip_max_ranges": 2, "grace_s": 0.0, **said})
+        settings = es_settings(self.inputs, RANGES, **{"zip_max_ranges": 2, "grace_s": 4.0, **said})
         self.run_job(es_job(transformation="payload.py", jobPars=job_pars, **(job or {})), settings, watch)
 
     def run_job(self, job: Mapping[str, object], settings: Mapping[str, object], watch: Watch | None = None) -> None:

@@ -25,6 +25,7 @@ from esfsm.adapters.communicators import database
 from esfsm.adapters.communicators.broker import Broker
 from esfsm.core.facts import PayloadStarted
 from esfsm.journal.file import JOURNAL
+from esfsm.journal.formats import UNSAID
 from esfsm.journal.reader import read
 from esfsm.loop import Watch
 
@@ -221,10 +222,10 @@ def broker_locked(place: Place) -> None:
         place.run(watch=watch)
 
 
-def _run_without_broker(place: Place, away: Path) -> None:
+def _run_without_broker(place: Place, away: Path, **said: object) -> None:
     """It goes when all has been handed out and nothing is reported."""
     go = when("payload_finished", lambda: place.broker.rename(away))
-    place.run(zip_max_ranges=RANGES + 1, report_attempts=2, watch=go)
+    place.run(zip_max_ranges=RANGES + 1, report_attempts=2, watch=go, **said)
 
 
 @_scenario
@@ -249,7 +250,7 @@ def no_ranges_left(place: Place) -> None:
 @_scenario
 def given_up_in_format_1(place: Place) -> None:
     """the server is away until reports are given up, in the first format of journals"""
-    _run_without_broker(place, place.broker.with_name("away"))
+    _run_without_broker(place, place.broker.with_name("away"), **UNSAID)
     as_format_1(place.workdir / JOURNAL)
 
 

@@ -13,9 +13,9 @@ from shell.jobs import es_job, es_settings, installed, plain_job, write_inputs
 
 import esfsm
 from esfsm.auditor import audit
+from esfsm.core.batch import archive_name
 from esfsm.core.engine import Engine
 from esfsm.core.facts import Fact
-from esfsm.core.stageout import archive_name
 from esfsm.errors import ReplayDiverged, UnusableInput, UnusableJournal
 from esfsm.journal.file import JOURNAL
 

@@ -215,9 +215,9 @@ def test_an_older_format_is_not_gone_on_with(path: Path) -> None:
 @pytest.mark.parametrize("version", [0, FORMAT + 1])
 def test_a_format_that_nobody_knows_is_refused_by_its_number(path: Path, version: int) -> None:
     written(path, FEW)
-    changed(path, b'"esfsm_journal":2', b'"esfsm_journal":%d' % version)
+    changed(path, b'"esfsm_journal":%d' % FORMAT, b'"esfsm_journal":%d' % version)
     for use in (read, Journal.open):
-        with pytest.raises(UnusableJournal, match=f"format {version} is not known to this version, which reads 1 to 2"):
+        with pytest.raises(UnusableJournal, match=f"format {version} is not known to this version, which reads 1 to 3"):
             use(path)
 
 

@@ -80,7 +80,7 @@ class World:
             if heard == upto:
                 self.file.broken = ("write", "sync")
 
-        engine = Engine(TABLES[workflow], HELD, Settings())
+        engine = Engine(TABLES[workflow], HELD, Settings(monitor_s=0))
         loop = Loop(Journal(self.file, HEADER), engine, self, watch)
         loop.remember()
         loop.run(self, Settings(sync=sync))

@@ -2,7 +2,9 @@
 
 import json
 import os
+import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import time
 
@@ -11,6 +13,7 @@ from contract.web import Asked, reply, serving
 
 from esfsm import run_pilot
 from esfsm.errors import UnusableInput
+from esfsm.model.outcome import Outcome
 from esfsm.model.settings import Settings
 from esfsm.queuedata import keep_queuedata
 
@@ -87,6 +90,7 @@ def test_an_old_description_is_better_than_none(site: Site, tmp_path: Path, says
         ("[]", 200, "it holds no queues"),
         (json.dumps({"B": QUEUE}), 200, "there is no queue A"),
         (json.dumps({"A": {"zip_time_gap": "soon"}}), 200, "queue data: zip_time_gap"),
+        (json.dumps({"A": {"zip_time_gap": 1e300}}), 200, "queue data: zip_time_gap"),
     ],
 )
 def test_without_a_description_a_pilot_does_not_begin(
@@ -96,6 +100,38 @@ def test_without_a_description_a_pilot_does_not_begin(
     with pytest.raises(UnusableInput, match=why):
         keep_queuedata(site.settings(), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def no_file_may_grow() -> Iterator[None]:
+    """As on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_where_a_description_cannot_be_kept_a_pilot_does_not_begin(site: Site, tmp_path: Path) -> None:
+    with no_file_may_grow(), pytest.raises(UnusableInput, match=r"queue data .*File too large"):
+        keep_queuedata(site.settings(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_something_else_has_its_name_a_pilot_does_not_begin(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "queuedata.json" / "x").mkdir(parents=True)
+    with pytest.raises(UnusableInput, match=r"queue data .*Is a directory"):
+        keep_queuedata(site.settings(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["queuedata.json"]
+
+
+def test_an_old_description_is_better_than_one_that_cannot_be_kept(site: Site, tmp_path: Path) -> None:
+    kept = keep_queuedata(site.settings(), tmp_path)
+    aged(kept)
+    with no_file_may_grow():
+        assert keep_queuedata(site.settings(), tmp_path) == kept
+    assert json.loads(kept.read_bytes()) == QUEUE
 
 
 def test_a_url_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -111,10 +147,17 @@ def test_where_nothing_is_to_be_fetched_the_file_that_is_given_counts(tmp_path: 
 def test_the_jobs_of_a_pilot_are_run_as_the_queue_says(site: Site, tmp_path: Path) -> None:
     (tmp_path / "1.json").write_text('{"PandaID": 1, "transformation": "t"}')
     given = []
+
+    def run(_: object, *, settings: dict[str, object], **how: object) -> Outcome:
+        given.append(settings["queuedata"])
+        return Outcome(
+            panda_id=1, state="done", path=(), sentence="done", exit_code=0, journal=tmp_path / "journal.jsonl"
+        )
+
     run_pilot(
         tmp_path / "base",
         jobs=1,
         settings={"communicator": "local", "jobs": tmp_path, "queue": "A", "queuedata_url": f"{site.url}/queues"},
-        run=lambda _, *, settings, **how: given.append(settings["queuedata"]),
+        run=run,
     )
     assert given == [tmp_path / "base" / "queuedata.json"]

@@ -10,27 +10,62 @@ import pytest
 
 from esfsm.core.facts import Preempted
 from esfsm.inbox import Clock, Inbox
-from esfsm.stops import STOP_SIGNALS, stop_requests, time_limit
+from esfsm.stops import STOP_SIGNALS, notices, stop_requests, time_limit
 
-SIGTERM = Preempted(why="a stop was asked for by SIGTERM")
+SIGTERM = Preempted(error_code=1201, why="a stop was asked for by SIGTERM")
 
 
-@pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_a_signal_is_a_fact_while_a_job_runs(number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "code"), STOP_SIGNALS.items())
+def test_a_signal_is_a_fact_while_a_job_runs(number: signal.Signals, code: int) -> None:
     inbox = Inbox(Clock())
     with stop_requests(inbox):
         signal.raise_signal(number)
-        assert inbox.take() == [Preempted(why=f"a stop was asked for by {number.name}")]
+        assert inbox.take() == [Preempted(error_code=code, why=f"a stop was asked for by {number.name}")]
 
 
 def test_each_signal_is_a_fact_of_its_own() -> None:
     inbox, heard = Inbox(Clock()), []
     with stop_requests(inbox):
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGTERM, signal.SIGINT):
             signal.raise_signal(number)
-        while len(heard) < 3:
+        while len(heard) < 2:
             heard += inbox.take()
-    assert [fact.why.split()[-1] for fact in heard] == ["SIGTERM", "SIGINT", "SIGTERM"]
+    assert [fact.why.split()[-1] for fact in heard] == ["SIGTERM", "SIGINT"]
+
+
+def test_after_the_second_one_nobody_listens_any_more() -> None:
+    with stop_requests(Inbox(Clock())), stop_requests(Inbox(Clock())):
+        signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        signal.raise_signal(signal.SIGUSR1)
+        assert {signal.getsignal(number) for number in STOP_SIGNALS} == {signal.SIG_DFL}
+
+
+class Told:
+    """Where it is told, at the third look, that this place will be taken away."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    def look(self) -> str | None:
+        self.looks -= 1
+        return None if self.looks else "it will be taken away"
+
+
+def test_a_notice_is_a_fact() -> None:
+    inbox = Inbox(Clock())
+    with notices(inbox, Told(3), 0.001):
+        assert inbox.take() == [Preempted(error_code=1379, why="it will be taken away")]
+
+
+@pytest.mark.parametrize("notice", [None, Told(0)])
+def test_a_job_without_a_notice_hears_of_none(notice: Told | None) -> None:
+    inbox, before = Inbox(Clock()), active_count()
+    with notices(inbox, notice, 3600.0):
+        pass
+    while active_count() > before:
+        enumerate_threads()[-1].join()
+    assert inbox.take_now() == []
 
 
 def test_signals_are_as_they_were_when_the_job_has_ended_however_it_ended() -> None:

@@ -16,6 +16,7 @@ from time import monotonic
 import pytest
 import trustme
 
+from esfsm.adapters.communicators.address import read_address
 from esfsm.adapters.communicators.connection import Connection
 from esfsm.adapters.communicators.identity import Identity, Proxy, Token
 from esfsm.errors import UnusableInput, WireError
@@ -56,7 +57,7 @@ def connect() -> Iterator[Connect]:
     opened: list[Connection] = []
 
     def connect(url: str, identity: Identity | None = None, **options: object) -> Connection:
-        opened.append(Connection(url, identity or Proxy(None), **options))
+        opened.append(Connection(read_address("server", url), identity or Proxy(None), **options))
         return opened[-1]
 
     yield connect
@@ -158,7 +159,7 @@ def test_a_reply_may_take_its_time(task: Books, connect: Connect) -> None:
 
 @pytest.mark.parametrize(
     ("quirk", "why"),
-    [("lost-reply", "without response|Connection aborted|RemoteDisconnected"), ("stalled", "timed out")],
+    [("lost-reply", "without response|Connection aborted|RemoteDisconnected"), ("stalled", r"took longer than 0\.2 s")],
 )
 def test_what_was_done_may_remain_unheard(task: Books, connect: Connect, quirk: str, why: str) -> None:
     with serve_panda(PandaServer(task, quirks={quirk: 1.0})) as panda, pytest.raises(WireError, match=why):
@@ -351,6 +352,18 @@ def test_it_speaks_the_generations_that_are_wanted(connect: Connect, generation:
         process.terminate()
 
 
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_it_can_be_stopped_before_it_serves(tmp_path: Path, stop: signal.Signals) -> None:
+    definition = tmp_path / "definition"
+    os.mkfifo(definition)
+    with (
+        subprocess.Popen(command("--definition", str(definition)), stderr=subprocess.DEVNULL) as process,
+        definition.open("w"),
+    ):
+        process.send_signal(stop)
+        assert process.wait(20) == -stop
+
+
 def test_its_jobs_say_what_they_are_to_say(connect: Connect, tmp_path: Path) -> None:
     said = tmp_path / "said.json"
     said.write_text('{"transformation": "mine.py"}')
@@ -387,8 +400,12 @@ def test_it_serves_over_tls(connect: Connect, files: Path) -> None:
         (["--quirk", "lost-replies"], "there is no quirk 'lost-replies'"),
         (["--quirk", "rollback=often"], "quirk 'rollback=often': NAME or NAME=PROBABILITY is expected"),
         (["--quirk", "rollback=2"], "a probability is between 0 and 1"),
-        (["--jobs", "0"], "--jobs: 1 or more is expected, not 0"),
-        (["--ranges", "-3"], "--ranges: 1 or more is expected, not -3"),
+        (["--jobs", "0"], "--jobs: 1 to 10000 are expected, not 0"),
+        (["--ranges", "9" * 20], f"--ranges: 1 to 1000000 are expected, not {'9' * 20}"),
+        (["--jobs", "10001"], "--jobs: 1 to 10000 are expected, not 10001"),
+        (["--queue", ""], "--queue: a name is expected, not ''"),
+        (["--queue", os.fsdecode(b"\xff")], "--queue: a name is expected, not "),
+        (["--ranges", "-3"], "--ranges: 1 to 1000000 are expected, not -3"),
         (["--reply-after", "nan"], "--reply-after: 0 to 3600 seconds are expected, not nan"),
         (["--port", "70000"], "port 70000: "),
         (["--books", os.devnull + "/panda.db"], "books /dev/null/panda.db: "),

@@ -7,8 +7,8 @@ import pytest
 from core.worlds import HELD, Teller, granted, produced
 
 from esfsm.core import facts as f
+from esfsm.core.batch import archive_name
 from esfsm.core.engine import Engine
-from esfsm.core.stageout import archive_name
 from esfsm.model.report import Booked
 from esfsm.views.audit import Archive, Audit, Bookkeeper, Found, JournalBook, StorageBook, compare, summary
 

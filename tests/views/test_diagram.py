@@ -113,7 +113,7 @@ def test_facts_that_lead_the_same_way_share_an_arrow():
     es_running = [arrow for arrow in arrows_in(mermaid(TABLES["eventservice"], TABLES)) if arrow[0] == "es_running"]
     troubles = ["job_killed", "payload_failed", "limit_exceeded", "action_broke"]
     assert ("es_running", "-->", troubles, "salvaging") in es_running
-    assert len(es_running) == len({target for _, _, _, target in es_running}) == 4
+    assert len(es_running) == len({target for _, _, _, target in es_running}) == 5
 
 
 def test_the_arrows_of_any_are_drawn_once_and_dashed_from_a_frame_around_all_but_the_ends():

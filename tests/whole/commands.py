@@ -11,7 +11,7 @@ from esfsm.model.settings import Settings
 
 DONE, FAILED, UNUSABLE, STOPPED = 0, 1, 2, 3
 
-SOON = ["--set", "retry_pause_s=0.01", "--set", "grace_s=0"]
+SOON = ["--set", "retry_pause_s=0.01", "--set", "grace_s=0", "--set", "grace_for=workers"]
 
 Command = Callable[..., Any]
 """The fixtures `esfsm` and `launch`: arguments -> what the user sees."""

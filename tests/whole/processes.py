@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from esfsm.ports import ProcessIdentity
+
 PAYLOADS = Path(__file__).with_name("payloads.py")
 INPUT = "EVNT.41.pool.root"
 PATIENCE_S = 20.0
@@ -42,6 +44,11 @@ def ends(pid: int, patience_s: float = PATIENCE_S) -> bool:
         return bool(select.select([descriptor], [], [], patience_s)[0])
     finally:
         os.close(descriptor)
+
+
+def identity_of(pid: int) -> ProcessIdentity:
+    """As the kernel tells it."""
+    return ProcessIdentity(pid, int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from whole.commands import DONE, SOON, STOPPED, Command, MakeJob
 from whole.processes import pipe
 
 from esfsm.auditor import audit
-from esfsm.core.stageout import archive_name
+from esfsm.core.batch import archive_name
 
 RANGES = 12
 PER_ARCHIVE = 4

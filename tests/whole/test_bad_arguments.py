@@ -16,7 +16,10 @@ from whole.processes import pipe
         (["--set", "grace_s"], "--set grace_s: KEY=VALUE is expected"),
         (["--set", "grace_s=soon"], "setting grace_s (argument): Input should be a valid number"),
         (["--set", "grace_s=-1"], "setting grace_s (argument): Input should be greater than or equal to 0"),
-        (["--set", "grace=1"], "there is no setting 'grace'; known are: access_point, adopt_patience_s, broker, "),
+        (
+            ["--set", "grace=1"],
+            "there is no setting 'grace'; known are: access_point, adopt_patience_s, ",
+        ),
         (["--set", "communicator=pandora"], "there is no communicator 'pandora'; known are: harvester, local, panda"),
         (["--set", "workflow=mine"], "there is no workflow 'mine'; known are: "),
         (["--set", "workflow=mine.toml"], "mine.toml: it cannot be read: [Errno 2] No such file or directory"),

@@ -35,7 +35,7 @@ def test_a_job_file_that_is_not_there(esfsm: Command, tmp_path: Path) -> None:
 
 
 def test_a_job_file_that_is_a_directory(esfsm: Command, tmp_path: Path) -> None:
-    assert said(esfsm("run", tmp_path)) == f"{tmp_path}: Is a directory"
+    assert said(esfsm("run", tmp_path)) == f"{tmp_path}: not a regular file"
 
 
 @pytest.mark.parametrize("key", ["inFiles", "outFiles"])

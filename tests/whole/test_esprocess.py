@@ -94,7 +94,7 @@ def test_it_is_a_thread_that_knows_its_payload(pilot: MakePilot, tmp_path: Path)
     assert (waiting.process.pid, waiting.process.poll(), waiting.process.is_alive()) == (None, None, False)
     waiting.start()
     with go.open("w"):
-        assert Path(f"/proc/{waiting.process.pid}/cmdline").read_bytes().split(b"\0")[2:4] == [b"simulate", b"go"]
+        assert Path(f"/proc/{waiting.process.pid}/cmdline").read_bytes().split(b"\0")[-3:] == [b"simulate", b"go", b""]
         waiting.process.join(0)
         assert (waiting.process.poll(), waiting.process.is_alive()) == (None, True)
     waiting.end()
@@ -128,7 +128,8 @@ def test_results_that_were_not_heard_before_the_end_are_heard_after_it(
 def test_the_payload_leads_a_session_of_its_own_and_is_told_its_channel(pilot: MakePilot, tmp_path: Path) -> None:
     writing = pilot("environment", job={"coreCount": 4}).start()
     writing.end()
-    assert json.loads((tmp_path / "ids").read_text()) == [writing.process.pid] * 3
+    pid, *group_and_session = json.loads((tmp_path / "ids").read_text())
+    assert group_and_session == [pid, pid]
     channel = json.loads((tmp_path / "environment").read_text())["PILOT_EVENTRANGECHANNEL"]
     assert not Path(f"/tmp/zmq_{channel}").exists(), "the socket file is left"
 

@@ -12,7 +12,7 @@ from whole.kills import marked
 from whole.processes import PATIENCE_S, pipe
 
 from esfsm import cli
-from esfsm.adapters.executors.process import end_marked
+from esfsm.adapters.executors.marks import end_marked
 from esfsm.equipment import mark_of
 
 INSTANTS = 20
@@ -116,7 +116,7 @@ def test_what_a_job_that_was_killed_held_is_done_by_another(launch: Command, mak
         killed.process.kill()
         killed.end()
         told = launch("run", make_job(PandaID=5002), *settings).end()
-    assert end_marked(mark_of(tmp_path / "PanDA_Pilot-5001")) == 1, "nobody takes the first job up"
+    assert end_marked(mark_of(tmp_path / "PanDA_Pilot-5001")), "nobody takes the first job up"
     assert (told.exit_code, told.outcome["events"]) == (DONE, 12)
     assert booked(broker) == {"done": 12}
 

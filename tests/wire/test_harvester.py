@@ -144,6 +144,7 @@ def test_event_ranges_are_read_by_job() -> None:
         ([], "to no job"),
         ({}, "to no job"),
         ({"job7000": []}, "'job7000', which is no PandaID"),
+        ({"7" * 5000: []}, "7777'$|7', which is no PandaID"),
         ({"-1": []}, "'-1', which is no PandaID"),
         ({"٣": []}, "which is no PandaID"),
         ({"7000": {"eventRanges": []}}, "no list of event ranges"),

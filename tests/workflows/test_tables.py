@@ -66,6 +66,12 @@ def test_only_the_server_or_its_silence_ends_a_range_that_ran():
     ends = {(arrow.source, arrow.fact, arrow.target) for arrow in table.arrows() if arrow.target in table.ends}
     assert ends == {
         ("granted", "ranges_released", "released"),
+        ("granted", "grace_ended", "released"),
+        ("running", "grace_ended", "released"),
+        ("produced", "grace_ended", "released"),
+        ("packed", "grace_ended", "released"),
+        ("errored", "grace_ended", "released"),
+        ("stored", "grace_ended", "unanswered"),
         ("stored", "ranges_acknowledged", "finished"),
         ("stored", "ranges_refused", "refused"),
         ("stored", "report_given_up", "unanswered"),

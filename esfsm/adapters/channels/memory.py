@@ -2,6 +2,7 @@
 
 from collections import deque
 from itertools import count
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Condition
 
@@ -17,7 +18,8 @@ _NUMBERS = count(1)
 class MemoryChannel:
     """The server's end; `connect` gives a payload's end."""
 
-    def __init__(self, name: str | None = None) -> None:
+    def __init__(self, name: str | None = None, directory: Path | None = None) -> None:
+        """There is no socket file, so it matters little in which directory it would be."""
         self._name = name or f"memory-{next(_NUMBERS)}"
         self._changed = Condition()
         self._messages = deque[Message]()

@@ -9,7 +9,8 @@ import math
 import os
 import secrets
 import socket
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
 
@@ -35,22 +36,29 @@ class ZmqChannel:
     """The `Channel` of one payload process. Raises `ChannelError` where the address cannot be had.
 
     A `name` is given to adopt the payload of an engine that was killed: the payload comes back to the same address.
-    AthenaMP looks in /tmp; another `directory` is for tests. What a payload said just before it died may still be
-    on its way when its end is seen: let `receive` wait a moment until nothing comes.
+    AthenaMP looks in /tmp; another `directory` is what a container sees there, however long its path. What a payload
+    said just before it died may still be on its way when its end is seen: let `receive` wait a moment until nothing
+    comes.
     """
 
     def __init__(self, name: str | None = None, directory: Path = Path("/tmp")) -> None:
         self._name = f"EventService_EventRanges_{secrets.token_hex(16)}" if name is None else name
         self._delimited = set[bytes]()
         """Peers that put an empty frame before each message and want one back (REQ sockets)."""
+        if not self._name or "/" in self._name:
+            raise ChannelError(f"{self._name!r} cannot be a socket file: it is empty or holds '/'")
         _spare_descriptors(self._name)
-        self._path = _free_path(self._name, directory)
+        self._file = directory / f"zmq_{self._name}"
+        self._reach = ExitStack()
+        self._path = self._reach.enter_context(_short(self._file))
+        """How the kernel finds the file."""
         self._context = zmq.Context()
         try:
             self._router = self._context.socket(zmq.ROUTER)
             self._bell = os.eventfd(0, os.EFD_CLOEXEC)
         except (OSError, zmq.ZMQError) as error:
             self._context.destroy()
+            self._reach.close()
             raise ChannelError(f"channel {self._name}: {error}") from error
         self._bell_lock = Lock()
         self._bound = self._closed = False
@@ -87,7 +95,7 @@ class ZmqChannel:
             self._router.send_multipart([*envelope, text.encode()], zmq.DONTWAIT)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
-                raise ChannelError(f"{self._path}: {error}") from error
+                raise ChannelError(f"{self._file}: {error}") from error
 
     def wake(self) -> None:
         """Make a `receive` look up. A ZeroMQ socket belongs to one thread, so others ring a bell beside it."""
@@ -107,8 +115,14 @@ class ZmqChannel:
             self._path.unlink(missing_ok=True)
         self._router.close(linger=LINGER_MS)
         self._context.term()
+        self._reach.close()
 
     def _bind(self) -> None:
+        try:
+            if not _is_free(self._path):
+                raise ChannelError(f"{self._file} is in use by another server")
+        except OSError as error:
+            raise ChannelError(f"{self._file}: {error.strerror}") from error
         self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._router.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE_BYTES)
         # The umask is the process's: other threads' files get this one too, so it is set for one call only.
@@ -117,12 +131,12 @@ class ZmqChannel:
             self._router.bind(f"ipc://{self._path}")
             self._bound = True
         except zmq.ZMQError as error:
-            raise ChannelError(f"{self._path}: {error}") from error
+            raise ChannelError(f"{self._file}: {error}") from error
         finally:
             os.umask(umask)
         # Another thread may have changed the umask in between.
         if self._path.stat().st_mode & 0o077:
-            raise ChannelError(f"{self._path} is open to other users")
+            raise ChannelError(f"{self._file} is open to other users")
 
     def _read(self) -> Message:
         peer, *body = self._router.recv_multipart()
@@ -145,19 +159,34 @@ def _spare_descriptors(name: str) -> None:
         raise ChannelError(f"channel {name}: {error.strerror}") from error
 
 
-def _free_path(name: str, directory: Path) -> Path:
-    """Where the socket file may be made. ZeroMQ would take the place of a live server without a word."""
-    path = directory / f"zmq_{name}"
-    if not name or "/" in name or len(os.fsencode(path)) > LONGEST_PATH_BYTES:
-        raise ChannelError(
-            f"{path} cannot be a socket file: the name is empty or holds '/', or the path has over "
-            f"{LONGEST_PATH_BYTES} bytes"
-        )
+@contextmanager
+def _short(file: Path) -> Iterator[Path]:
+    """The path of a socket file, short enough: where it is too long, by way of its directory, held open meanwhile."""
+    if _fits(file):
+        yield file
+        return
+    try:
+        directory = os.open(file.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ChannelError(f"{file}: {error.strerror}") from error
+    try:
+        short = Path(f"/proc/self/fd/{directory}") / file.name
+        if not _fits(short):
+            raise ChannelError(f"{file} cannot be a socket file: its name is too long")
+        yield short
+    finally:
+        os.close(directory)
+
+
+def _fits(path: Path) -> bool:
+    return len(os.fsencode(path)) <= LONGEST_PATH_BYTES
+
+
+def _is_free(path: Path) -> bool:
+    """Whether no server listens there. ZeroMQ would take the place of one without a word. Raises OSError."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))
         except (FileNotFoundError, ConnectionRefusedError):
-            return path  # nobody, or only the file of a server that was killed
-        except OSError as error:
-            raise ChannelError(f"{path}: {error.strerror}") from error
-    raise ChannelError(f"{path} is in use by another server")
+            return True  # nobody, or only the file of a server that was killed
+    return False

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from esfsm.durable import sync_directory
 from esfsm.errors import WireError
+from esfsm.model.reading import read_file
 
 __all__ = ["AccessPoint"]
 
@@ -32,7 +33,7 @@ class AccessPoint:
         """What a file holds; None where there is none."""
         with self._trouble(name):
             try:
-                return (self.directory / name).read_bytes()
+                return read_file(self.directory / name)
             except FileNotFoundError:
                 return None
 

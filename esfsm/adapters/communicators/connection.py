@@ -1,115 +1,102 @@
-"""The wire to a PanDA server: HTTP over TLS, with the certificate always verified. The only place that opens it."""
+"""The wire to a PanDA server: calls as somebody, over lines that are kept. The only place that knows our secret in it.
 
-from collections.abc import Callable
+Over TLS the certificate of the server is always verified. What it says of our token, nobody hears.
+"""
+
+import ssl
 from pathlib import Path
 from threading import Lock
-from time import monotonic
-from urllib.parse import urlsplit
 
-import urllib3
-from urllib3.exceptions import HTTPError
-
-from esfsm.adapters.communicators.identity import Identity
+from esfsm.adapters.communicators.address import Address
+from esfsm.adapters.communicators.identity import Identity, without_secret
+from esfsm.adapters.communicators.line import Line
 from esfsm.errors import UnusableInput, WireError
 from esfsm.wire.panda.calls import Call, Reply
 
 __all__ = ["Connection"]
 
-CONNECT_S, REPLY_S = 30.0, 120.0
-"""How long a connection, and a whole reply, may take (pilot3 waits 100 s and 120 s)."""
-LARGEST_REPLY_BYTES = 64 << 20
-"""A hundred thousand event ranges have 20 MB."""
-CHUNK_BYTES = 1 << 16
-CONNECTIONS = 4
+REPLY_S = 120.0
+"""How long a call may take (pilot3 waits 100 s for a connection and 120 s for a reply)."""
+LINES = 4
+"""So many are kept."""
+LONGEST_SENTENCE = 300
+"""Characters of what went wrong; a server may have said it."""
 CA_DIRECTORY = Path("/etc/grid-security/certificates")
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Connection:
     """Makes calls to one server, as somebody. Any thread may use it."""
 
     def __init__(
-        self, url: str, identity: Identity, ca_directory: Path | None = None, reply_s: float = REPLY_S
+        self, address: Address, identity: Identity, ca_directory: Path | None = None, reply_s: float = REPLY_S
     ) -> None:
-        """`url`: `https://host:port`; http only to this machine. Raises `UnusableInput`."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("https", "http") or not parts.hostname or parts.path.strip("/"):
-            raise UnusableInput(f"PanDA server {url!r}: https://host:port is expected")
-        if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-            raise UnusableInput(f"PanDA server {url!r}: secrets would be told in clear; use https")
-        self._url, self._identity, self._reply_s = url.rstrip("/"), identity, reply_s
+        """Raises `UnusableInput` for a directory of authorities that is none."""
+        if ca_directory is not None and not ca_directory.is_dir():
+            raise UnusableInput(f"the certificates of authorities: {ca_directory} is no directory")
+        self._address, self._identity, self._reply_s = address, identity, reply_s
         self._ca_directory = ca_directory or (CA_DIRECTORY if CA_DIRECTORY.is_dir() else None)
         self._lock = Lock()
-        self._opened: tuple[object, urllib3.PoolManager] | None = None
+        self._tls: tuple[object, ssl.SSLContext | None] = None, None
+        """The proxy, as it was when it was read, and what was made of it."""
+        self._idle: list[Line] = []
+        self._busy: set[Line] = set()
+        self._is_closed = False
 
     def __call__(self, call: Call) -> Reply:
-        """Make a call. Raises `WireError` where no reply came, or none that is whole."""
+        """Make a call. Raises `WireError` where no reply came, or none that is whole, and once it is closed."""
         try:
-            headers = {**call.headers, **self._identity.headers()}
-            pool = self._pool()
-        except (UnusableInput, OSError) as error:  # a proxy that is being renewed
-            raise WireError(str(error)) from None
-        until = monotonic() + self._reply_s
+            told = self._identity.headers()
+            line = self._line()
+        except (UnusableInput, OSError) as error:  # a proxy that is none, or is being renewed
+            raise WireError(f"{self._address.server}: {error}") from None
         try:
-            response = pool.request(
-                call.verb,
-                self._url + call.path,
-                body=call.body or None,
-                headers=headers,
-                redirect=False,
-                retries=False,
-                preload_content=False,
-                timeout=urllib3.Timeout(connect=min(CONNECT_S, self._reply_s), read=self._reply_s),
-            )
-            try:
-                return Reply(response.status, self._body(response.read1, until))
-            finally:
-                response.close()
-        except (HTTPError, OSError) as error:  # OSError: of a proxy that is none
-            raise WireError(f"{self._url}: {_sentence(error)}") from None
+            reply = line(call, {**call.headers, **told}, self._reply_s)
+        except WireError as error:
+            why = without_secret(str(error).encode(errors="replace"), told).decode()
+            raise WireError(f"{self._address.server}: {why[:LONGEST_SENTENCE]}") from None
+        finally:
+            self._put_back(line)
+        return Reply(reply.status, without_secret(reply.body, told))
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Let go of the server; a call that is under way raises `WireError` now."""
         with self._lock:
-            if self._opened is not None:
-                self._opened[1].clear()
+            self._is_closed = True
+            for line in self._busy:
+                line.cut("the connection was closed")
+            for line in self._idle:
+                line.close()
+            self._idle.clear()
 
-    def _body(self, read: Callable[[int], bytes], until: float) -> bytes:
-        """All of it; a server may send without an end, or a byte now and then."""
-        chunks: list[bytes] = []
-        size_bytes = 0
-        while chunk := read(CHUNK_BYTES):
-            chunks.append(chunk)
-            size_bytes += len(chunk)
-            if size_bytes > LARGEST_REPLY_BYTES:
-                raise WireError(f"{self._url}: the reply is larger than {LARGEST_REPLY_BYTES} bytes")
-            if monotonic() > until:
-                raise WireError(f"{self._url}: the reply took longer than {self._reply_s:g} s")
-        return b"".join(chunks)
-
-    def _pool(self) -> urllib3.PoolManager:
-        """Connections as who we are now: a new proxy is a new certificate."""
-        certificate = self._identity.certificate()
-        known = None if certificate is None else (certificate, certificate.stat().st_mtime_ns)
+    def _line(self) -> Line:
+        """One that nobody else has. Raises `UnusableInput`, OSError for a certificate that is none, and `WireError`."""
+        proxy = self._identity.certificate()
+        seen = proxy and (proxy, proxy.stat().st_mtime_ns)
         with self._lock:
-            if self._opened is None or self._opened[0] != known:
-                file = None if certificate is None else str(certificate)
-                authorities = None if self._ca_directory is None else str(self._ca_directory)
-                self._opened = (
-                    known,
-                    urllib3.PoolManager(
-                        maxsize=CONNECTIONS,
-                        cert_reqs="CERT_REQUIRED",
-                        cert_file=file,
-                        key_file=file,
-                        ca_cert_dir=authorities,
-                    ),
-                )
-            return self._opened[1]
+            if self._is_closed:
+                raise WireError(f"{self._address.server}: the connection was closed")
+            if self._address.scheme == "https" and (self._tls[1] is None or self._tls[0] != seen):
+                self._tls = seen, self._context(proxy)
+            while self._idle and not self._may_be_used(self._idle[-1]):
+                self._idle.pop().close()
+            line = self._idle.pop() if self._idle else Line(self._address, self._tls[1])
+            self._busy.add(line)
+            return line
 
+    def _put_back(self, line: Line) -> None:
+        with self._lock:
+            self._busy.remove(line)
+            if not self._is_closed and len(self._idle) < LINES and self._may_be_used(line):
+                self._idle.append(line)
+            else:
+                line.close()
 
-def _sentence(error: Exception) -> str:
-    """What went wrong, in one line, without the address that stands before it."""
-    cause = getattr(error, "reason", None) or error
-    text = str(cause).partition(": ")[2] if "object at 0x" in str(cause) else str(cause)
-    return " ".join(text.split()) or type(cause).__name__
+    def _may_be_used(self, line: Line) -> bool:
+        """A new proxy is a new certificate, which an old line does not tell."""
+        return line.tls is self._tls[1] and line.is_good
+
+    def _context(self, proxy: Path | None) -> ssl.SSLContext:
+        context = ssl.create_default_context(capath=self._ca_directory)
+        if proxy is not None:
+            context.load_cert_chain(proxy, password="")  # or OpenSSL would ask a terminal for it
+        return context

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Self, TypeVar
 
+from esfsm.adapters.communicators.address import Address, read_address
 from esfsm.adapters.communicators.connection import Connection
 from esfsm.adapters.communicators.identity import find_identity
-from esfsm.errors import WireError
+from esfsm.errors import UnusableInput, WireError
 from esfsm.model.settings import Settings
 from esfsm.wire.panda.calls import GENERATIONS, Call, Generation, Reply
 
@@ -37,7 +38,7 @@ class PandaServer:
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """The server that the settings name, as who we are. Raises `UnusableInput`."""
-        connection = Connection(settings.panda_server, find_identity(os.environ), settings.ca_directory)
+        connection = Connection(_address(settings.panda_server), find_identity(os.environ), settings.ca_directory)
         generations = [each for each in GENERATIONS if settings.panda_api in ("auto", each.name)]
         return cls(connection, generations, connection.close)
 
@@ -58,6 +59,16 @@ class PandaServer:
                 self._generations = (generation, *(each for each in generations if each is not generation))
             return answer
         raise AssertionError("there is one generation at least")
+
+
+def _address(url: str) -> Address:
+    """Of a PanDA server. Raises `UnusableInput`."""
+    address = read_address("PanDA server", url)
+    if address.path != "/":
+        raise UnusableInput(f"PanDA server {url!r}: https://host:port is expected, without a path")
+    if not address.is_private:
+        raise UnusableInput(f"PanDA server {url!r}: secrets would be told in clear; use https")
+    return address
 
 
 def is_of_the_other_generation(reply: Reply) -> bool:

@@ -6,7 +6,6 @@ list that PanDA would send. A list is read strictly: what PanDA would not send i
 
 import hashlib
 import re
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 from esfsm.errors import UnreadableRanges, UnusableInput
 from esfsm.model.event_range import EventRange
 from esfsm.model.job import Job
+from esfsm.model.reading import read_file
 from esfsm.model.settings import Settings
 
 __all__ = ["Fresh", "InFile", "Supply", "supply_of"]
@@ -116,7 +116,7 @@ def _listed(path: Path, max_attempt: int) -> Supply:
     """The ranges of a JSON file."""
     source = str(path)
     try:
-        content = orjson.loads(_read(path))
+        content = orjson.loads(read_file(path, MOST_BYTES))
     except OSError as error:
         raise UnreadableRanges(str(error.strerror), source) from None
     except orjson.JSONDecodeError as error:
@@ -136,17 +136,6 @@ def _listed(path: Path, max_attempt: int) -> Supply:
         numbers = (attempt or max_attempt, said.start_event, said.last_event)
         fresh.append(Fresh(file_id, position, *numbers, said.event_range_id, stem, extra))
     return Supply(f"the {len(fresh)} event ranges of {path.name}", _digest((tuple(files), fresh)), tuple(files), fresh)
-
-
-def _read(path: Path) -> bytes:
-    """What is in a file. Raises OSError, and `UnreadableRanges` for one that might never end."""
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise UnreadableRanges("not a regular file", str(path))
-    if found.st_size > MOST_BYTES:
-        raise UnreadableRanges(f"{found.st_size} bytes are more than {MOST_BYTES}", str(path))
-    with path.open("rb") as file:
-        return file.read(found.st_size)  # no more than that, though it may grow
 
 
 def _entry(index: int, entry: object, source: str) -> EventRange:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from esfsm.adapters.executors.esprocess import ESProcess
 from esfsm.adapters.executors.process import Adopted, Verdict, Watched
 from esfsm.adapters.executors.sent import LastSent
-from esfsm.ports import Channel, Hooks, Payload
+from esfsm.ports import Channel, Hooks, Message, Payload
 
 __all__ = ["AdoptedESProcess"]
 
@@ -17,7 +17,7 @@ __all__ = ["AdoptedESProcess"]
 class AdoptedESProcess(ESProcess):
     """An ESProcess whose payload runs already; channel and process are its own from now on.
 
-    Its last word is `payload_ended` (no exit code) if it was stopped, or was told the end and owes no range; else
+    Its last word is `payload_ended` if it was stopped, or was told the end and owes no range; else
     `payload_gone`. A first word is waited for `adopt_patience_s` seconds.
     """
 
@@ -32,29 +32,31 @@ class AdoptedESProcess(ESProcess):
         in_hand: Collection[str],
         adopt_patience_s: float,
         end_patience_s: float,
-        looping_limit_s: float,
     ) -> None:
         super().__init__(
             payload,
-            open_channel=lambda _: channel,
+            open_channel=lambda *_: channel,
             hooks=hooks,
             end_patience_s=end_patience_s,
-            looping_limit_s=looping_limit_s,
         )
-        self._adopted, self._adopter, self._sent = process, hooks, sent
-        self._first_word_s = adopt_patience_s
+        self._adopted, self._adopter, self._wire, self._sent = process, hooks, channel, sent
+        self._set_deadline("speak", adopt_patience_s)
         self._in_hand.update(in_hand)
 
     def _begin(self) -> tuple[Channel, Watched]:
-        channel = self._channel = self._open_channel(None)
-        self._process = self._adopted
-        return channel, self._adopted
+        self._channel, self._process = self._wire, self._adopted
+        return self._wire, self._adopted
+
+    def _hear(self, message: Message) -> None:
+        with self._lock:
+            self._deadlines.pop("speak", None)
+        super()._hear(message)
 
     def _tell_start(self, channel: Channel, process: Watched) -> None:
         """It was told when it happened."""
 
     def _tell_end(self, verdict: Verdict) -> None:
         if self._stopped_early or (self._dismissed and not self._in_hand):
-            self._adopter.payload_ended(None, *verdict)
+            self._adopter.payload_ended(self._adopted.known_exit_code, *verdict)
         else:
             self._adopter.payload_gone()

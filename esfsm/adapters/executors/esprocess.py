@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from time import monotonic
 from typing import Any
+from uuid import uuid4
 
 from esfsm.adapters.executors.process import KILL_PATIENCE_S, Process, Verdict, Watched, meaning, not_started
 from esfsm.adapters.executors.sent import LastSent
@@ -19,6 +20,7 @@ from esfsm.adapters.executors.stock import GetEventRanges, Stock
 from esfsm.errors import ChannelError, PilotErrorCode, UnreadableMessage, UnusableInput, WireError
 from esfsm.ports import Channel, Hooks, Message, OpenChannel, Payload
 from esfsm.wire import athenamp
+from esfsm.wire.transform import VARIABLE, shell_with_channel, with_channel
 
 __all__ = ["ESProcess"]
 
@@ -50,12 +52,11 @@ class ESProcess(Thread):
         open_channel: OpenChannel,
         hooks: Hooks | None = None,
         end_patience_s: float = 1800.0,
-        looping_limit_s: float = 7200.0,
     ) -> None:
         super().__init__(name="ESProcess", daemon=True)
         self._payload = payload if isinstance(payload, Payload) else _payload(payload)
         self._open_channel, self._hooks = open_channel, hooks
-        self._end_patience_s, self._looping_limit_s = end_patience_s, looping_limit_s
+        self._end_patience_s = end_patience_s
         self._get_event_ranges: GetEventRanges | None = None
         self._handle_out_message: HandleOutMessage | None = None
         self._channel: Channel | None = None
@@ -66,7 +67,6 @@ class ESProcess(Thread):
         self._in_hand: set[str] = set()
         """What the payload was sent and has said nothing about."""
         self._dismissed = self._stopped_early = False
-        self._first_word_s = looping_limit_s
         self._deadlines: dict[str, float] = {}
         self._lock = Lock()
         self._cause: Verdict | None = None
@@ -146,13 +146,13 @@ class ESProcess(Thread):
     def _begin(self) -> tuple[Channel, Watched]:
         """Open the channel and start the payload. Raises `ChannelError` and OSError.
 
-        All payloads of a mark have one address: so the socket file that a killed engine left is found, and removed.
+        All payloads of a mark have one channel: so the socket file that a killed engine left is found, and removed.
         """
-        name = f"EventService_EventRanges_{self._payload.mark}" if self._payload.mark else None
+        name = self._payload.channel or None
         if self._payload.mark:  # another engine may find it
             self._sent = LastSent.begin(self._payload.workdir)
-        channel = self._channel = self._open_channel(name)
-        process = self._process = Process(self._payload, {"PILOT_EVENTRANGECHANNEL": channel.address})
+        channel = self._channel = self._open_channel(name, self._payload.channel_directory)
+        process = self._process = Process(self._payload, {VARIABLE: channel.address})
         return channel, process
 
     def _tell_start(self, channel: Channel, process: Watched) -> None:
@@ -160,7 +160,12 @@ class ESProcess(Thread):
             self._hooks.payload_started(process.identity, channel.address)
 
     def _tell_end(self, verdict: Verdict) -> None:
-        if self._hooks is not None:
+        if self._hooks is None:
+            return
+        exit_code, spoke = self._exit_code, self._stock.asked or self._stopped_early or self._cause is not None
+        if exit_code not in (None, 0, -1) and not spoke:
+            self._hooks.setup_failed(exit_code, *verdict)
+        else:
             self._hooks.payload_ended(self._exit_code, *verdict)
 
     def _run(self, channel: Channel, process: Watched) -> Verdict:
@@ -181,10 +186,9 @@ class ESProcess(Thread):
 
     def _serve(self, channel: Channel, process: Watched) -> None:
         """Speak with the payload until it and its children have gone and their last words are heard."""
-        self._set_deadline("speak", self._first_word_s)
         while process.exit_code is None:
             _, deadline = self._next_deadline()
-            message = channel.receive(max(0.0, deadline - monotonic()))
+            message = channel.receive(None if deadline == FOREVER else max(0.0, deadline - monotonic()))
             heard = 0
             while message is not None:
                 self._hear(message)
@@ -200,7 +204,6 @@ class ESProcess(Thread):
 
     def _hear(self, message: Message) -> None:
         """One message of the payload."""
-        self._set_deadline("speak", self._looping_limit_s)
         try:
             said = athenamp.parse(message.text)
         except UnreadableMessage as error:
@@ -234,8 +237,6 @@ class ESProcess(Thread):
         """Answer who waits: with a range from the stock, with the end, or later."""
         sent: list[str] = []
         unspeakable: list[tuple[str, str]] = []
-        if self._asking:  # its silence was our delay
-            self._set_deadline("speak", self._looping_limit_s)
         while self._asking and (event_range := self._stock.take()) is not None:
             event_range_id = str(event_range.get("eventRangeID"))
             try:
@@ -283,7 +284,7 @@ class ESProcess(Thread):
 
     def _next_deadline(self) -> tuple[str, float]:
         with self._lock:
-            return min(self._deadlines.items(), key=lambda item: item[1])
+            return min(self._deadlines.items(), key=lambda item: item[1], default=("", FOREVER))
 
     def _enforce(self, process: Watched) -> None:
         """End a payload whose time is over: SIGTERM, and SIGKILL after a while."""
@@ -291,11 +292,9 @@ class ESProcess(Thread):
         if monotonic() < deadline:
             return
         process.signal(signal.SIGKILL if name == "kill" else signal.SIGTERM)
-        looping = PilotErrorCode.LOOPINGJOB
         if name == "end":
-            self._cause = (looping, f"the payload did not end within {self._end_patience_s:g} s after 'No more events'")
-        elif name == "speak":
-            self._cause = (looping, f"the payload said nothing for {self._looping_limit_s:g} s")
+            why = f"the payload did not end within {self._end_patience_s:g} s after 'No more events'"
+            self._cause = (PilotErrorCode.LOOPINGJOB, why)
         with self._lock:
             self._deadlines = {"kill": monotonic() + KILL_PATIENCE_S}
 
@@ -309,13 +308,21 @@ class ESProcess(Thread):
 
 
 def _payload(given: Mapping[str, Any]) -> Payload:
-    """A payload as pilots pass it; a text as `executable` is their own command line and goes through a shell."""
+    """A payload as pilots pass it; a text as `executable` is their own command line and goes through a shell.
+
+    Either is told its channel as transforms are.
+    """
     missing = [key for key in ("executable", "workdir", "output_file", "error_file") if not given.get(key)]
     if missing:
         raise UnusableInput(f"ESProcess: the payload lacks {', '.join(missing)}")
     executable, workdir = given["executable"], Path(given["workdir"]).absolute()
-    arguments = ["/bin/sh", "-c", executable] if isinstance(executable, str) else [str(part) for part in executable]
+    channel = f"EventService_EventRanges_{uuid4().hex}"
+    if isinstance(executable, str):
+        arguments = ["/bin/sh", "-c", shell_with_channel(executable, channel)]
+    else:
+        arguments = with_channel([str(part) for part in executable], channel)
     job = given.get("job")
     cores = job.get("coreCount") if isinstance(job, Mapping) else getattr(job, "corecount", None)
     cores = cores or getattr(job, "core_count", None) or 1
-    return Payload(arguments, workdir, {}, workdir / given["output_file"], workdir / given["error_file"], int(cores))
+    stdout, stderr = workdir / given["output_file"], workdir / given["error_file"]
+    return Payload(arguments, workdir, {}, stdout, stderr, int(cores), channel=channel)

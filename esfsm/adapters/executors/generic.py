@@ -8,12 +8,12 @@ from typing import Any
 
 from esfsm.adapters.executors.adopted import AdoptedESProcess
 from esfsm.adapters.executors.esprocess import ESProcess
+from esfsm.adapters.executors.logs import rotate
 from esfsm.adapters.executors.process import (
     KILL_PATIENCE_S,
     Adopted,
     Process,
-    end_identified,
-    end_marked,
+    end_left,
     meaning,
     not_started,
 )
@@ -24,6 +24,8 @@ from esfsm.model.settings import Settings
 from esfsm.ports import Hooks, OpenChannel, Orphan, Payload, ProcessIdentity, Running
 
 __all__ = ["GenericExecutor"]
+
+LOGS, LOGS_KEPT = ("payload.stdout", "payload.stderr"), 3
 
 
 class GenericExecutor:
@@ -36,7 +38,9 @@ class GenericExecutor:
         """Start it and return at once."""
         if not event_service:
             return _RunningPlain(payload, hooks)
-        process = ESProcess(payload, open_channel=self._open_channel, hooks=hooks, **self._limits)
+        process = ESProcess(
+            payload, open_channel=self._open_channel, hooks=hooks, end_patience_s=self._settings.end_patience_s
+        )
         return _RunningEventService(process, hooks)
 
     def adopt(self, orphan: Orphan, payload: Payload, hooks: Hooks) -> Running | None:
@@ -48,13 +52,13 @@ class GenericExecutor:
             try:
                 adopted = Adopted(orphan.identity, payload.mark, payload.workdir)
                 undo.callback(adopted.let_go)
-                wire = self._open_channel(orphan.channel)
+                wire = self._open_channel(orphan.channel, payload.channel_directory)
                 undo.callback(wire.close)
                 last = LastSent.open(payload.workdir)
                 undo.callback(last.close)
                 sent = sent_of(orphan.queue, last.read())
             except ProcessLookupError:
-                self._clear(orphan.channel)
+                self._clear(orphan.channel, payload.channel_directory)
                 return None
             except (ChannelError, OSError):
                 return None
@@ -62,24 +66,33 @@ class GenericExecutor:
         if sent:
             hooks.ranges_sent(sent)
         in_hand = {*orphan.in_hand, *sent}
-        limits = {**self._limits, "adopt_patience_s": self._settings.adopt_patience_s}
-        process = AdoptedESProcess(payload, wire, adopted, last, hooks=hooks, in_hand=in_hand, **limits)
+        process = AdoptedESProcess(
+            payload,
+            wire,
+            adopted,
+            last,
+            hooks=hooks,
+            in_hand=in_hand,
+            adopt_patience_s=self._settings.adopt_patience_s,
+            end_patience_s=self._settings.end_patience_s,
+        )
         return _RunningEventService(process, hooks)
+
+    def put_logs_aside(self, workdir: Path) -> None:
+        """Keep standard output and error of the payload small while it runs. What cannot be done is left."""
+        if self._settings.log_rotate_bytes:
+            for name in LOGS:
+                with suppress(OSError):
+                    rotate(workdir / name, self._settings.log_rotate_bytes, LOGS_KEPT)
 
     def end_orphan(self, mark: str, workdir: Path, identity: ProcessIdentity | None = None) -> bool:
         """End what is left of a payload whose engine has died; False when nothing was."""
-        ended = identity is not None and end_identified(identity, mark, workdir)
-        return bool(end_marked(mark)) or ended
+        return end_left(mark, workdir, identity)
 
-    def _clear(self, channel: str) -> None:
+    def _clear(self, channel: str, directory: Path) -> None:
         """Remove the socket file that a killed engine left."""
         with suppress(ChannelError):
-            self._open_channel(channel).close()
-
-    @property
-    def _limits(self) -> dict[str, float]:
-        settings = self._settings
-        return {"end_patience_s": settings.end_patience_s, "looping_limit_s": settings.looping_limit_s}
+            self._open_channel(channel, directory).close()
 
 
 class _RunningEventService:

@@ -1,20 +1,23 @@
-"""A payload's process: started in a session of its own and marked, or adopted, and ended with all that it has started.
+"""A payload's processes: started behind a keeper and marked, or adopted, and ended all together.
 
 What an exit code means to PanDA is here too (protocol: pilot3's map of transform exit codes).
 """
 
+import errno
 import os
 import select
 import signal
 import subprocess
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from threading import Event, Lock, Thread
-from time import monotonic
+from threading import Event, Thread
 from uuid import uuid4
 
+from esfsm.adapters.executors.leader import KEEPER, RECORD, Leader, how_it_ended, kept
+from esfsm.adapters.executors.marks import KILL_PATIENCE_S, MARK, end_marked
 from esfsm.errors import PilotErrorCode
 from esfsm.ports import Payload, ProcessIdentity
 
@@ -24,18 +27,14 @@ __all__ = [
     "Process",
     "Verdict",
     "Watched",
-    "end_identified",
-    "end_marked",
+    "end_left",
+    "how_it_ended",
     "meaning",
     "not_started",
 ]
 
-MARK = "PILOT_ESFSM_PAYLOAD"
-"""The variable by which the processes of a payload are found again."""
-KILL_PATIENCE_S = 5.0
-"""How long a process may take to end after SIGTERM before SIGKILL (pilot3 waits 3 s)."""
-PASSES = 10
-"""How often we look again for what a process has started while it was being ended."""
+START_PATIENCE_S = 120.0
+"""How long a keeper may take to say that its payload runs: 0.015 s (measured), unless a file system hangs."""
 
 Verdict = tuple[int, str]
 """What is said of an end: pilot error code (0 for a good one) and sentence."""
@@ -65,26 +64,22 @@ def not_started(payload: Payload, error: OSError) -> str:
 
 
 class Watched(ABC):
-    """The process of a payload, however we came by it."""
+    """The processes of a payload, however we came by them; its keeper leads them."""
 
-    def __init__(self, identity: ProcessIdentity) -> None:
-        self.identity = identity
+    def __init__(self, leader: Leader, mark: str) -> None:
+        self.identity = leader.identity
         self.exit_code: int | None = None
-        """Negative for a signal; None until it has ended with all that it has started."""
+        """Of the payload, negative for a signal; None until it has ended with all that it has started."""
+        self._leader, self._mark = leader, mark
         self._gone = Event()
-        self._lock = Lock()
 
     @abstractmethod
+    def _reap(self) -> int:
+        """The exit code of the payload, once its leader has ended."""
+
     def signal(self, number: signal.Signals) -> None:
-        """To the whole group, the payload and its children; nothing when it has ended."""
-
-    @abstractmethod
-    def _outlive(self) -> None:
-        """Wait until it has ended, and end what it leaves behind."""
-
-    @abstractmethod
-    def let_go(self) -> int:
-        """Its exit code; no signal is sent from now on."""
+        """SIGTERM: to all of them. SIGKILL: end them, and wait for that some seconds. Nothing when they have ended."""
+        self._leader.send(number)
 
     def watch(self, ended: Callable[[int], None]) -> None:
         """Wait for its end in a thread, end what it leaves behind, and call `ended` with its exit code."""
@@ -94,42 +89,40 @@ class Watched(ABC):
         """Wait until it has ended; False when it had not in time. Somebody must `watch` it."""
         return self._gone.wait(timeout_s)
 
+    def let_go(self) -> None:
+        """No signal is sent from now on."""
+        self._leader.close()
+
     def _watch(self, ended: Callable[[int], None]) -> None:
         try:
-            self._outlive()
+            self._leader.wait(None)
+            end_marked(self._mark)  # its keeper may have been killed
         finally:
-            self.exit_code = exit_code = self.let_go()
+            self.let_go()
+            self.exit_code = exit_code = self._reap()
             self._gone.set()
             ended(exit_code)
 
 
 class Process(Watched):
-    """A payload that was started. Raises OSError when it cannot be."""
+    """A payload that was started. Raises OSError, with the file that is at fault, when it cannot be.
+
+    The identity is its keeper's, which lives as long as any process of the payload and is the ancestor of all.
+    """
 
     def __init__(self, payload: Payload, extra_environment: Mapping[str, str] | None = None) -> None:
-        self._mark = payload.mark or uuid4().hex
-        with _stream(payload.stdout) as stdout, _stream(payload.stderr) as stderr:
-            self._popen = subprocess.Popen(
-                list(payload.arguments),
-                cwd=payload.workdir,
-                env={**os.environ, **payload.environment, **(extra_environment or {}), MARK: self._mark},
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                start_new_session=True,
-            )
+        mark = payload.mark or uuid4().hex
+        environment = {**os.environ, **payload.environment, **(extra_environment or {}), MARK: mark}
+        self._popen, answer = _start_keeper(payload, environment)
         try:
-            super().__init__(ProcessIdentity(self._popen.pid, _started(self._popen.pid)))
+            _expect_start(answer, payload.arguments[0])
+            super().__init__(Leader(self._popen.pid, is_keeper=True), mark)
         except OSError:  # a payload of which nobody knows must not live
-            os.killpg(self._popen.pid, signal.SIGKILL)
+            self._popen.kill()
             self._popen.wait()
             raise
-
-    def signal(self, number: signal.Signals) -> None:
-        """To the whole group, the payload and its children; nothing when it has ended."""
-        with self._lock, suppress(ProcessLookupError):
-            if self._popen.returncode is None:
-                os.killpg(self.identity.pid, number)
+        finally:
+            os.close(answer)
 
     def end(self, patience_s: float) -> None:
         """SIGTERM now, SIGKILL after `patience_s` seconds unless it has ended."""
@@ -140,51 +133,84 @@ class Process(Watched):
         self._gone.wait(patience_s)
         self.signal(signal.SIGKILL)
 
-    def _outlive(self) -> None:
-        """While it is not reaped nobody else can get its pid, so the group is ended first; then who has left it."""
-        os.waitid(os.P_PID, self.identity.pid, os.WEXITED | os.WNOWAIT)
-        self.signal(signal.SIGKILL)
-        end_marked(self._mark)
-
-    def let_go(self) -> int:
-        """Reap it."""
-        with self._lock:
-            return self._popen.wait()
+    def _reap(self) -> int:
+        """The keeper's own: it ends as the payload did."""
+        return self._popen.wait()
 
 
 class Adopted(Watched):
     """A payload that lives on while the engine that has started it is dead.
 
-    Raises ProcessLookupError when it has ended, PermissionError when it is not ours. As only its parent is told how it
-    ended, its exit code is 0, or negative for the signal that we have sent it.
+    Raises ProcessLookupError when it has ended, PermissionError when it is not ours.
     """
 
     def __init__(self, identity: ProcessIdentity, mark: str, workdir: Path) -> None:
-        super().__init__(identity)
-        self._mark = mark
-        self._descriptor: int | None = _held(identity, mark, workdir)
-        self._last_signal = 0
+        super().__init__(Leader.of(identity, mark, workdir), mark)
+        self._workdir = workdir
+        self.known_exit_code: int | None = None
+        """What its keeper has written down; None for one without, whose parent alone was told: then 0 stands in
+        `exit_code`, or the signal that we have sent."""
 
-    def signal(self, number: signal.Signals) -> None:
-        """To the whole group; its number cannot be another's so soon after the payload was seen alive."""
-        with self._lock, suppress(ProcessLookupError):
-            if self._descriptor is not None and not _has_ended(self._descriptor, timeout_ms=0):
-                os.killpg(self.identity.pid, number)
-                self._last_signal = number
+    def _reap(self) -> int:
+        self.known_exit_code = how_it_ended(self.identity, self._workdir)
+        return -self._leader.last_signal if self.known_exit_code is None else self.known_exit_code
 
-    def _outlive(self) -> None:
-        """Who has reaped it has freed the number of its group: what it leaves behind is found by the mark alone."""
-        assert self._descriptor is not None, "it is watched once"
-        _has_ended(self._descriptor, timeout_ms=None)
-        end_marked(self._mark)
 
-    def let_go(self) -> int:
-        """Forget it."""
-        with self._lock:
-            assert self._descriptor is not None, "it is watched once"
-            os.close(self._descriptor)
-            self._descriptor = None
-            return -self._last_signal
+def end_left(mark: str, workdir: Path, identity: ProcessIdentity | None = None) -> bool:
+    """End what is left of the payload of this mark, whose engine has died; False when nothing was.
+
+    `identity`: of its leader, by the journal; a keeper that was started right before the engine died has its record.
+    """
+    said = kept(workdir)
+    leaders = {leader for leader in (identity, said and said.keeper) if leader}
+    ended = [_end_leader(leader, mark, workdir) for leader in leaders]
+    return bool(end_marked(mark)) or any(ended)
+
+
+def _end_leader(identity: ProcessIdentity, mark: str, workdir: Path) -> bool:
+    try:
+        leader = Leader.of(identity, mark, workdir)
+    except OSError:
+        return False
+    with closing(leader):
+        leader.send(signal.SIGKILL)
+        return leader.wait(KILL_PATIENCE_S)
+
+
+def _start_keeper(payload: Payload, environment: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], int]:
+    """Its keeper, and the end of the pipe by which that tells whether the payload runs. Raises OSError."""
+    answer, tell = os.pipe()
+    try:
+        with _stream(payload.stdout) as stdout, _stream(payload.stderr) as stderr:
+            keeper = subprocess.Popen(
+                [sys.executable, "-I", "-S", KEEPER, str(tell), RECORD, *payload.arguments],
+                cwd=payload.workdir,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+                pass_fds=(tell,),
+            )
+    except OSError:
+        os.close(answer)
+        raise
+    finally:
+        os.close(tell)
+    return keeper, answer
+
+
+def _expect_start(answer: int, program: str) -> None:
+    """Wait until the payload runs. Raises OSError, with what its keeper says, when it cannot be started."""
+    poll = select.poll()
+    poll.register(answer, select.POLLIN)
+    if not poll.poll(1000 * START_PATIENCE_S):
+        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), program)
+    number, _, file = os.fsdecode(os.read(answer, select.PIPE_BUF)).partition(" ")
+    if not number:
+        raise ChildProcessError(errno.ECHILD, "its keeper has ended", program)
+    if int(number):
+        raise OSError(int(number), os.strerror(int(number)), file)
 
 
 @contextmanager
@@ -196,109 +222,3 @@ def _stream(path: Path) -> Iterator[int]:
     finally:
         with suppress(OSError):  # nothing was written here
             os.close(descriptor)
-
-
-def _held(identity: ProcessIdentity, mark: str, workdir: Path) -> int:
-    """A pidfd of the process. It is opened before the rest is read: a later process of that pid has a later start.
-
-    Ours bears our mark, or works in our directory: a wrapper may have emptied its environment.
-    """
-    descriptor = os.pidfd_open(identity.pid)
-    try:
-        if _started(identity.pid) != identity.started:
-            raise ProcessLookupError(f"process {identity.pid} is a later one")
-        if not _bears(identity.pid, mark) and not _works_in(identity.pid, workdir):
-            raise PermissionError(f"process {identity.pid} is not ours")
-    except OSError as error:
-        os.close(descriptor)
-        if isinstance(error, PermissionError):
-            raise
-        raise ProcessLookupError(f"process {identity.pid} does not live any more") from None
-    return descriptor
-
-
-def end_identified(identity: ProcessIdentity, mark: str, workdir: Path) -> bool:
-    """End one process, if it lives and is ours, with the group that it leads."""
-    try:
-        descriptor = _held(identity, mark, workdir)
-    except OSError:
-        return False
-    with suppress(ProcessLookupError):
-        os.killpg(identity.pid, signal.SIGKILL)
-    return bool(_wait_for([descriptor]))
-
-
-def _has_ended(descriptor: int, timeout_ms: int | None) -> bool:
-    """Whether the process of a pidfd has ended, or does so in time; None as time: wait for it."""
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(timeout_ms))
-
-
-def end_marked(mark: str) -> int:
-    """End every process that bears this mark in its environment; how many there were.
-
-    A payload's children inherit the mark whatever group or session they move to (unless one empties its environment),
-    and a payload that was started by an engine that died right afterwards has it too, so nobody else can be meant. A
-    process is held by its pidfd before it is looked at, as its pid may become another's.
-    """
-    ended = 0
-    for _ in range(PASSES):
-        descriptors = [found for entry in os.scandir("/proc") if (found := _marked(entry.name, mark)) is not None]
-        if not descriptors:
-            break
-        for descriptor in descriptors:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        ended += _wait_for(descriptors)
-    return ended
-
-
-def _wait_for(descriptors: Sequence[int]) -> int:
-    """How many of these pidfds say within `KILL_PATIENCE_S` seconds that their process has ended; closes them."""
-    poll, open_ones, ended = select.poll(), set(descriptors), 0
-    for descriptor in descriptors:
-        poll.register(descriptor, select.POLLIN)
-    deadline = monotonic() + KILL_PATIENCE_S
-    while open_ones and (patience_s := deadline - monotonic()) > 0:
-        for descriptor, _ in poll.poll(1000 * patience_s):
-            poll.unregister(descriptor)
-            os.close(descriptor)
-            open_ones.remove(descriptor)
-            ended += 1
-    for descriptor in open_ones:
-        os.close(descriptor)
-    return ended
-
-
-def _marked(name: str, mark: str) -> int | None:
-    """A pidfd of the process, if it is another one than this, is ours to end, and bears the mark."""
-    if not name.isdecimal() or int(name) == os.getpid():
-        return None
-    try:
-        descriptor = os.pidfd_open(int(name))
-    except OSError:
-        return None
-    if _bears(int(name), mark):
-        return descriptor
-    os.close(descriptor)
-    return None
-
-
-def _bears(pid: int, mark: str) -> bool:
-    """Whether the mark is in the environment of a process."""
-    try:
-        return f"{MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
-
-
-def _works_in(pid: int, directory: Path) -> bool:
-    """Whether a process is in this directory. Raises OSError for one that has ended."""
-    return os.path.samestat(Path(f"/proc/{pid}/cwd").stat(), directory.stat())
-
-
-def _started(pid: int) -> int:
-    """Clock ticks from boot to the start of a process (field 22 of its stat file)."""
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    return int(stat.rpartition(")")[2].split()[19])

@@ -2,7 +2,7 @@
 
 KNOWN = {
     "generic": "generic",
-    "eventservice": "generic",
+    "eventservice": "eventservice",
     "eventservicemerge": "eventservicemerge",
 }
-"""Kind of job -> module in this drawer, with a function `prepare(job, workdir, settings) -> Payload`."""
+"""Kind of job -> module in this drawer, with a function `prepare(job, workdir, settings, mark) -> Payload`."""

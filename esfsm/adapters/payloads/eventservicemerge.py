@@ -27,11 +27,11 @@ class Proof(NamedTuple):
     by: str
 
 
-def prepare(job: Job, workdir: Path, settings: Settings) -> Payload:
+def prepare(job: Job, workdir: Path, settings: Settings, mark: str) -> Payload:
     """The command line after writeToFile: options that read a list read it from its file."""
     (workdir / REPORT).unlink(missing_ok=True)  # of an attempt before this one: it proves nothing about this one
     _, job_pars = job.written_files()
-    return payload(job, shlex.split(job_pars), workdir, settings)
+    return payload(job, shlex.split(job_pars), workdir, settings, mark)
 
 
 def write_lists(job: Job, workdir: Path) -> None:

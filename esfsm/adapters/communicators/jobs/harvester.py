@@ -1,6 +1,7 @@
 """Jobs that Harvester gives to a worker: those it begins with, and more on request."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from esfsm.adapters.communicators.access_point import AccessPoint
@@ -27,31 +28,37 @@ class HarvesterJobs:
     def fetch(self) -> Mapping[str, object] | None:
         """The next one; None where there is none, and then one has been asked for: it is found here another time.
 
-        Raises `WireError` for a file that holds no job definition.
+        A file that holds no job definition is passed over; raises `WireError` of the first where nothing else is left.
         """
         if self._worker.holds(self._names.job_request):
             return None  # what Harvester feeds is whole once the request has gone
-        for name, content in self._files():
+        troubles: list[str] = []
+        for name in self._files():
             try:
-                job = Job.read(content, source=name)
-            except UnreadableJob as error:
-                raise WireError(str(error)) from None
-            if not (self._places / job.place).exists():
-                return job.definition
+                content = self._worker.read(name)
+                job = None if content is None else Job.read(content, source=name)
+            except (UnreadableJob, WireError) as error:
+                troubles.append(str(error))
+            else:
+                if job is not None and not (self._places / job.place).exists():
+                    return job.definition
+        if troubles:
+            raise WireError(troubles[0])
         self._worker.put(self._names.job_request, job_request(1))
         return None
 
     def close(self) -> None:
-        """Take back what was asked for, as a job that came now would have nobody, and let Harvester end this worker."""
-        self._worker.remove(self._names.job_request)
-        self._worker.put(self._names.kill, ALIVE)
+        """Take back what was asked for, as a job that came now would have nobody, and let Harvester end this worker.
 
-    def _files(self) -> Iterator[tuple[str, bytes]]:
-        """Name and content of each that may hold a job; with several jobs to a worker, each has a directory."""
+        Where the files cannot be reached, Harvester hears nothing, as of a worker that has died.
+        """
+        with suppress(WireError):
+            self._worker.remove(self._names.job_request)
+            self._worker.put(self._names.kill, ALIVE)
+
+    def _files(self) -> Iterator[str]:
+        """The names of those that may hold a job; with several jobs to a worker, each has a directory."""
+        yield from self._names.jobs
         numbers = self._worker.read(self._names.panda_ids)
-        own = [] if numbers is None else [f"{panda_id}/" for panda_id in read_panda_ids(numbers)]
-        for directory in ("", *own):
-            for name in self._names.jobs:
-                content = self._worker.read(directory + name)
-                if content is not None:
-                    yield directory + name, content
+        for panda_id in () if numbers is None else read_panda_ids(numbers):
+            yield from (f"{panda_id}/{name}" for name in self._names.jobs)

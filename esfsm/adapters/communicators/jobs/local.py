@@ -5,6 +5,7 @@ from pathlib import Path
 
 from esfsm.errors import UnreadableJob, UnusableInput, WireError
 from esfsm.model.job import Job
+from esfsm.model.reading import read_file
 from esfsm.model.settings import Settings
 
 __all__ = ["LocalJobs", "open_jobs"]
@@ -27,7 +28,7 @@ class LocalJobs:
         """The next one. Raises `WireError` for a file that holds no job definition."""
         for file in self._files:
             try:
-                job = Job.read(file.read_bytes(), source=str(file))
+                job = Job.read(read_file(file), source=str(file))
             except (OSError, UnreadableJob) as error:
                 raise WireError(f"{file}: {error}") from None
             if not (self._places / job.place).exists():

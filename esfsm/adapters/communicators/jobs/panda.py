@@ -1,13 +1,14 @@
 """Jobs from a PanDA server, for one queue."""
 
 import os
+import reprlib
 import shutil
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 
 from esfsm.adapters.communicators.server import PandaServer
-from esfsm.errors import UnusableInput
+from esfsm.errors import UnusableInput, WireError
 from esfsm.model.settings import Settings
 from esfsm.wire.panda.jobs import read_jobs
 
@@ -38,6 +39,9 @@ class PandaJobs:
         self._server, self._query, self.close = server, query, server.close
 
     def fetch(self) -> Mapping[str, object] | None:
-        """The next job; None where PanDA has none for the queue. Raises `WireError`."""
+        """The next job; None where PanDA has none for the queue. Raises `WireError`, as for several at once."""
         jobs = self._server.call(lambda generation: generation.acquire_jobs(self._query), read_jobs)
+        if len(jobs) > 1:  # all but one would be lost, and nobody would know
+            named = reprlib.repr([job["PandaID"] for job in jobs])
+            raise WireError(f"PanDA sent {len(jobs)} jobs where one was asked for, so none is run: {named}")
         return jobs[0] if jobs else None

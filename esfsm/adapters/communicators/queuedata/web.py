@@ -1,8 +1,8 @@
 """The description of queues from CRIC, or whoever speaks HTTP: public, so nobody is told who asks."""
 
 from contextlib import closing
-from urllib.parse import urlsplit
 
+from esfsm.adapters.communicators.address import read_address
 from esfsm.adapters.communicators.connection import Connection
 from esfsm.adapters.communicators.identity import Proxy
 from esfsm.adapters.communicators.server import body_of
@@ -14,7 +14,6 @@ __all__ = ["fetch"]
 
 def fetch(url: str, settings: Settings) -> bytes:
     """What lies there. Raises `WireError`, and `UnusableInput` for what is no URL."""
-    parts = urlsplit(url)
-    query = f"?{parts.query}" if parts.query else ""
-    with closing(Connection(f"{parts.scheme}://{parts.netloc}", Proxy(None), settings.ca_directory)) as connection:
-        return body_of(connection(Call("GET", f"{parts.path or '/'}{query}", {"Accept": "application/json"})))
+    address = read_address("queue data", url)
+    with closing(Connection(address, Proxy(None), settings.ca_directory)) as connection:
+        return body_of(connection(Call("GET", address.path, {"Accept": "application/json"})))

@@ -1,0 +1,1 @@
+"""Drop-in names for pilots that exist already: `pilot3`."""
