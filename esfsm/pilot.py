@@ -8,13 +8,22 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from math import inf
 from pathlib import Path
+from threading import Timer
 
 from loguru import logger
 
 from esfsm import plugins
 from esfsm.core import pilot as p
 from esfsm.core.facts import ActionBroke, AlarmRang
-from esfsm.errors import EsfsmError, PilotErrorCode, ReplayDiverged, UnusableInput, UnusableJournal, WireError
+from esfsm.errors import (
+    EsfsmError,
+    PilotErrorCode,
+    ReplayDiverged,
+    UnreadableJob,
+    UnusableInput,
+    UnusableJournal,
+    WireError,
+)
 from esfsm.inbox import Clock, Inbox
 from esfsm.model.job import Job
 from esfsm.model.outcome import Outcome, PilotOutcome
@@ -72,7 +81,7 @@ def run_pilot(
 
         with (
             closing(plugins.find("communicators.jobs", given.communicator)(given, base)) as source,
-            stop_requests(inbox),
+            stop_requests(inbox, lambda: _soon(given.grace_s / 4, source.close)),
         ):
             hands = _Hands(pilot, inbox, source, places, given, run_job)
             while pilot.does is not None:
@@ -82,6 +91,13 @@ def run_pilot(
                     if watch is not None:
                         watch(fact, pilot)
     return pilot_outcome(pilot)
+
+
+def _soon(seconds: float, do: Callable[[], None]) -> None:
+    """A server that says nothing does not keep a pilot that has to go; one that answers by then gets its job back."""
+    timer = Timer(seconds, do)
+    timer.daemon = True
+    timer.start()
 
 
 class _Hands:
@@ -123,10 +139,24 @@ class _Hands:
         self._places.make_sure()
         try:
             definition = self._source.fetch()
-            job = None if definition is None else Job.read(definition)
         except WireError as error:
             return [p.FetchFailed(why=str(error))]
-        return [p.NoJobFound()] if job is None else [p.JobFetched(workdir=str(self._keep(job).path))]
+        if definition is None:
+            return [p.NoJobFound()]
+        try:
+            job = Job.read(definition)
+        except UnreadableJob as error:
+            return [p.FetchFailed(why=self._refuse(definition, str(error)))]
+        return [p.JobFetched(workdir=str(self._keep(job).path))]
+
+    def _refuse(self, definition: Mapping[str, object], why: str) -> str:
+        """Tell the server of a job that cannot be read, as far as it says which one it is; how that went."""
+        known = {name: definition.get(name) for name in IDENTIFIERS}
+        try:
+            self._tell(known, self._places.directory, _failed(PilotErrorCode.INTERNALPILOTPROBLEM, why))
+        except (WireError, UnusableInput) as error:
+            return f"{why}; the server was not told: {error}"
+        return why
 
     def _keep(self, job: Job) -> Workplace:
         """What cannot be kept is told to the server at once, for there is nothing that another pilot could find."""

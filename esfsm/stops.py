@@ -1,7 +1,7 @@
 """Stop requests: the only place that makes signals, notices and the end of a pilot's time facts of a job or pilot."""
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Event, Thread, Timer, current_thread, main_thread
@@ -82,8 +82,8 @@ def notices(inbox: Inbox, notice: Notice | None, every_s: float) -> Iterator[Non
 
 
 @contextmanager
-def stop_requests(inbox: Inbox) -> Iterator[None]:
-    """Signals are facts while the job runs; Python hears them in its main thread only.
+def stop_requests(inbox: Inbox, also: Callable[[], None] | None = None) -> Iterator[None]:
+    """Signals are facts while the job runs, and `also` is called; Python hears them in its main thread only.
 
     A handler may interrupt `take` just before it waits, and nothing that it does there would be noticed. So it only
     tells a thread, by a queue that may be interrupted by itself.
@@ -97,6 +97,8 @@ def stop_requests(inbox: Inbox) -> Iterator[None]:
         while number := requests.get():
             name, code = signal.Signals(number).name, STOP_SIGNALS[signal.Signals(number)]
             inbox.put(Preempted(error_code=code, why=f"a stop was asked for by {name}"))
+            if also is not None:
+                also()
 
     Thread(target=listen, name="stop requests", daemon=True).start()
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}

@@ -23,7 +23,8 @@ PAYLOADS_OWN = {"payload.stdout", "payload.stderr", "jobReport.json"}
 """What a payload writes beside its outputs; a job may name it as one."""
 OURS = (
     *("journal.jsonl", "journal.jsonl.cut", "broker.sqlite", "broker.sqlite-wal", "broker.sqlite-shm"),
-    *("EventService_EventRanges.sent", "payload.keeper", *PAYLOADS_OWN),
+    *("EventService_EventRanges.sent", "payload.keeper", "tmp", *PAYLOADS_OWN),
+    *(f"{log}.{number}" for log in ("payload.stdout", "payload.stderr") for number in (1, 2, 3)),
 )
 """What lies in a work directory beside inputs and outputs."""
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

@@ -1,11 +1,13 @@
 """What PanDA hears of a pilot's jobs that do not begin: one last word about each, soon."""
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from time import time
 from typing import Any
 
@@ -48,13 +50,15 @@ class Site:
         self.meanwhile()
         return time()
 
-    def pilot(self, run: Callable[[Path], Outcome], *, jobs: int = 1, watch: PilotWatch | None = None) -> PilotOutcome:
+    def pilot(
+        self, run: Callable[[Path], Outcome], *, jobs: int = 1, watch: PilotWatch | None = None, **said: object
+    ) -> PilotOutcome:
         def noted(_: Mapping[str, object], *, workdir: Path, **__: object) -> Outcome:
             self.run.append(workdir)
             return run(workdir)
 
         given = {"panda_server": self.url, "communicator": "panda", "queue": "TEST_ES"}
-        given |= {"job_attempts": 2, "job_pause_s": 0}
+        given |= {"job_attempts": 2, "job_pause_s": 0, **said}
         return run_pilot(self.base, jobs=jobs, settings=given, run=noted, watch=watch)
 
     def left(self, definition: str) -> None:
@@ -102,6 +106,24 @@ def test_a_job_that_cannot_be_begun_is_reported_failed_once_and_never_run_again(
         site.pilot(done)
     assert site.heard == [DECLINED]
     assert [place.name for place in site.run] == ["PanDA_Pilot-5001", "PanDA_Pilot-5002"]
+
+
+def test_a_job_that_cannot_be_read_is_reported_failed_and_does_not_end_its_pilot(site: Site) -> None:
+    odd = Task(1002, 4002, 6001, 2, definition={"jobPars": "'"}, queue="ODD")
+    site.books.submit(odd)
+    with site.open():
+        assert site.pilot(done, queue="ODD").state == "done"
+    assert [beat[:3] for beat in site.heard] == [(6001, "failed", 1319)]
+    assert "jobPars cannot be split into arguments" in site.heard[0][3]
+    assert site.run == []
+
+
+def test_a_server_that_says_nothing_does_not_keep_a_pilot_that_has_to_go(site: Site) -> None:
+    with site.open(reply_after_s=600.0):
+        timer = Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.start()
+        assert site.pilot(done, grace_s=0.1).state == "stopped"
+    assert site.run == []
 
 
 @pytest.mark.parametrize(

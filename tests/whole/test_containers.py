@@ -23,7 +23,7 @@ needed = json.loads(os.environ["NEEDED"])
 of_python = [(place, place) for place in needed]
 
 def mount(binds):
-    \"\"\"Each directory at its place, as it is now, whatever covers it meanwhile.\"\"\"
+    \"\"\"Each directory at its place, as it is now, whatever covers it.\"\"\"
     opened = [(os.open(source, os.O_PATH), place) for source, place in binds]
     for descriptor, place in opened:
         if place in needed:

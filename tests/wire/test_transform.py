@@ -84,6 +84,10 @@ def test_a_pilots_own_shell_text_is_told_the_same(line: str, told: str) -> None:
         ("(Sim_tf.py --CA)", f"(Sim_tf.py --CA --preExec '{CA}')"),
         ("Sim_tf.py --CA > out 2>&1 | tee log", f"Sim_tf.py --CA --preExec '{CA}' > out 2>&1 | tee log"),
         ("Sim_tf.py 2> err --CA", f"Sim_tf.py 2> err --CA --preExec '{CA}'"),
+        (
+            "Sim_tf.py --CA &> log --multithreaded=true",
+            f"Sim_tf.py --CA &> log --multithreaded=true --athenaopts='{MT}'",
+        ),
         ("Sim_tf.py \\\n --CA", f"Sim_tf.py \\\n --CA --preExec '{CA}'"),
         ("Sim_tf.py '--CA' \"--preExec\" 'x=1'", f"Sim_tf.py '--CA' --preExec '{CA}' 'x=1'"),
         ("Sim_tf.py --CA '--preExec=x = 1'", f"Sim_tf.py --CA --preExec '{CA}' 'x = 1'"),

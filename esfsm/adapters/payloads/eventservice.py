@@ -12,7 +12,7 @@ __all__ = ["prepare"]
 
 
 def prepare(job: Job, workdir: Path, settings: Settings, mark: str) -> Payload:
-    """What is to be run for a job. Raises `UnusableInput` when the transformation is not to be found."""
+    """What is to be run for a job. Raises `UnusableInput` and OSError."""
     channel = f"EventService_EventRanges_{mark}"
     arguments = with_channel([job.transformation, *job.arguments], channel)[1:]
     return payload(job, arguments, workdir, settings, mark, {VARIABLE: channel})._replace(channel=channel)

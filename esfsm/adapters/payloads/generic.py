@@ -51,12 +51,10 @@ def _program(transformation: str, settings: Settings) -> list[str]:
     """
     directory = settings.transformations or Path()
     beside = directory / transformation
-    if beside.is_file():
-        found: str | Path | None = beside
-    elif (settings.payload_setup is not None or settings.container is not None) and _may_be_in_path(transformation):
+    elsewhere = settings.payload_setup is not None or settings.container is not None
+    if elsewhere and not beside.is_file() and _may_be_in_path(transformation):
         return [transformation]
-    else:
-        found = shutil.which(transformation)
+    found = beside if beside.is_file() else shutil.which(transformation)
     if found is None:
         raise UnusableInput(f"the transformation {transformation!r} is neither in {directory} nor in the PATH")
     program = str(Path(found).absolute())
