@@ -90,12 +90,13 @@ class StageOut:
         self._outputs = dict(by_value)
         left_s = max(0.0, until - now)
         self._archive_bytes = max(1, int(self._size_bytes * left_s / self.unsaved_s() / 4))
-        size_bytes = sum(batch.size_bytes for batch in self.batches.values() if batch.todo in ("pack", "store"))
-        lost = []
-        for event_range_id, output in by_value:
-            size_bytes += output.size_bytes
+        waiting = [(b.event_range_ids, b.size_bytes) for b in self.batches.values() if b.todo in ("pack", "store")]
+        waiting += [((event_range_id,), output.size_bytes) for event_range_id, output in by_value]
+        size_bytes, lost = 0, []
+        for event_range_ids, more_bytes in waiting:
+            size_bytes += more_bytes
             if self.pace.takes_s(size_bytes) > left_s:
-                lost.append(event_range_id)
+                lost += event_range_ids
         return tuple(lost)
 
     def let_go(self) -> None:
