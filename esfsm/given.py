@@ -6,6 +6,7 @@ from pathlib import Path
 import orjson
 
 from esfsm.errors import UnreadableJob, UnusableInput
+from esfsm.lifetimes import learned_s
 from esfsm.model.allowance import allowance
 from esfsm.model.job import Job
 from esfsm.model.queuedata import QueueData
@@ -14,6 +15,8 @@ from esfsm.model.settings import YEAR_S, Settings
 
 __all__ = ["change_settings", "read_job", "read_settings"]
 
+PLACES = ("broker", "node_history", "queuedata", "ranges", "transformations")
+"""Settings that are paths."""
 KEPT = {
     "workflow": "a job keeps the table that it was begun with",
     "queuedata": "a job keeps what its queue said when it was begun; give the settings that are to be other",
@@ -52,6 +55,8 @@ def read_settings(
         given, said_by = Settings.layered(settings, queuedata, config)
         follows = {name: value for name, value in allowance(job, queuedata).items() if name not in said_by}
         given = given.model_copy(update=follows)
+    if given.node_history is not None and "node_lifetime_s" not in said_by:
+        given = given.model_copy(update={"node_lifetime_s": learned_s(given.node_history, given.node_lifetime_s)})
     given = _absolute(given.model_copy(update={"input_url": given.input_url or str(inputs)}))
     local = str(given.input_url).removeprefix("file://")
     beside = inputs if "://" in local else Path(local)
@@ -76,7 +81,7 @@ def change_settings(settings: Settings, changes: Mapping[str, object]) -> tuple[
 
 def _absolute(settings: Settings) -> Settings:
     """The same places wherever we are: a job may be resumed from elsewhere."""
-    files = {name: getattr(settings, name) for name in ("broker", "queuedata", "ranges", "transformations")}
+    files = {name: getattr(settings, name) for name in PLACES}
     urls = {name: getattr(settings, name) for name in ("input_url", "output_url", "failover_url")}
     paths = {name: file.absolute() for name, file in files.items() if file is not None}
     local = {name: str(Path(url).absolute()) for name, url in urls.items() if url is not None and "://" not in url}

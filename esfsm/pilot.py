@@ -38,6 +38,8 @@ from esfsm.workplaces import IDENTIFIERS, Workplace, Workplaces
 
 __all__ = ["LAST_S", "PilotWatch", "run_pilot"]
 
+HISTORY = "lifetimes.jsonl"
+"""Where the jobs of a base directory leave how they ended, if no setting names another file."""
 LAST_S = 180.0
 """So long before its end a pilot stops its job: what runs may finish, and all is stored and reported (as pilot3)."""
 
@@ -71,7 +73,8 @@ def run_pilot(
     given, _ = Settings.layered(settings, None, config)
     base = Path(workdir).absolute()
     with closing(Workplaces(base)) as places:
-        said = {**(settings or {}), "queuedata": keep_queuedata(given, base)}
+        history = given.node_history or base / HISTORY
+        said = {**(settings or {}), "queuedata": keep_queuedata(given, base), "node_history": history}
         inbox = Inbox(Clock())
         until = inbox.now() + max(0.0, lifetime_s - LAST_S)
         pilot = p.Pilot(plugins.workflow("pilot"), p.Limits(jobs, until, given.job_attempts))

@@ -18,6 +18,7 @@ from esfsm.inbox import Clock, Inbox
 from esfsm.journal.file import JOURNAL
 from esfsm.journal.formats import Header
 from esfsm.journal.writer import Journal
+from esfsm.lifetimes import remember
 from esfsm.loop import Loop, Watch
 from esfsm.model.job import Job, JobKind
 from esfsm.model.outcome import Outcome
@@ -130,7 +131,10 @@ def _go_on(
     loop: Loop, journal: Journal, engine: Engine, inbox: Inbox, equipment: Equipment, settings: Settings, until: float
 ) -> Outcome:
     """To the end of the job, if it has not come there for good."""
+    history = settings.node_history
     if not engine.ended or engine.resumable:
+        if history is not None and engine.lived_s and not engine.ended:
+            remember(history, engine.lived_s, suddenly=True)
         with closing(equipment):
             equipment.check(granted=next(iter(engine.ranges.ledger), None))
             with (
@@ -143,6 +147,8 @@ def _go_on(
                 if equipment.books_jobs:
                     loop.watches.append(heartbeats.heard)
                 loop.run(performer, settings)
+        if history is not None:
+            remember(history, engine.lived_s, suddenly=False)
     return outcome(journal.header.panda_id, engine, journal.path)
 
 

@@ -100,6 +100,8 @@ class Engine:
         """The payload that was started last, as long as nobody said that it has ended."""
         self._last = 0
         self._now = 0.0
+        self.began = 0.0
+        """When this life of the job began: its first one, or that of the engine which took it up last."""
         self._doing = 0
         self._flush = False
         self._next_due = 0.0
@@ -116,6 +118,11 @@ class Engine:
     def state(self) -> str:
         """The state that the job is in."""
         return self._position.state
+
+    @property
+    def lived_s(self) -> float:
+        """From the begin of this life to the last fact."""
+        return self._now - self.began
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -161,7 +168,7 @@ class Engine:
         if fact.answers and action is None:
             return Decision(None, ())
         if not self._now:
-            self.limits.began(fact.at)
+            self._begin_life(fact.at)
         self._now = fact.at
         ends = action is not None and self._ends(fact, action)
         if ends:
@@ -199,6 +206,10 @@ class Engine:
             raise WorkflowError(f"action {action.name}", "asked for", fact.name)
         return action
 
+    def _begin_life(self, at: float) -> None:
+        self.began = at
+        self.limits.began(at)
+
     def _ends(self, fact: f.Fact, action: Action) -> bool:
         if isinstance(fact, f.PayloadGone):  # nobody waits for another one where the state was left
             return action.number != self._doing
@@ -228,7 +239,7 @@ class Engine:
             case f.JobResumed():
                 self._resume(Settings.model_validate(fact.settings))
                 self.started = self.started if fact.adopted else None
-                self.limits.began(fact.at)
+                self._begin_life(fact.at)
         if action is not None and action.name in PAYLOADS and (ends or isinstance(fact, f.PayloadGone)):
             self.started = None
             self.ranges.payload_gone()

@@ -92,7 +92,8 @@ class StageOut:
         self._archive_bytes = max(1, int(self._size_bytes * left_s / self.unsaved_s() / 4))
         waiting = [(b.event_range_ids, b.size_bytes) for b in self.batches.values() if b.todo in ("pack", "store")]
         waiting += [((event_range_id,), output.size_bytes) for event_range_id, output in by_value]
-        size_bytes, lost = 0, []
+        size_bytes = 0
+        lost: list[str] = []
         for event_range_ids, more_bytes in waiting:
             size_bytes += more_bytes
             if self.pace.takes_s(size_bytes) > left_s:

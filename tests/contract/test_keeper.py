@@ -79,8 +79,11 @@ def test_a_payload_hears_every_signal_whatever_its_engine_does_with_them(keep: K
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGUSR1, before)
     assert started.wait(PATIENCE_S)
-    nothing = "0" * 16
-    assert (tmp_path / "out.txt").read_text() == f"SigBlk:\t{nothing}\nSigIgn:\t{nothing}\n"
+    told = dict(line.split(":\t") for line in (tmp_path / "out.txt").read_text().splitlines())
+    libc_s = (
+        0b11 << 31
+    )  # signals 32 and 33, which the C library keeps for itself and whoever started us may have blocked
+    assert {name: int(bits, 16) & ~libc_s for name, bits in told.items()} == {"SigBlk": 0, "SigIgn": 0}
 
 
 def test_a_payload_has_the_environment_that_it_was_given_byte_by_byte(

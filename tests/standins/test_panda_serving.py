@@ -310,8 +310,9 @@ def test_what_is_no_certificate_is_refused(tmp_path: Path, files: Path, what: st
 # --- as a process ---
 
 COMMAND = """
-import argparse, sys
+import argparse, signal, sys
 from esfsm.testing.serve import add_serve, serve
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
 parser = argparse.ArgumentParser()
 add_serve(parser.add_subparsers())
 sys.exit(serve(parser.parse_args()))

@@ -79,7 +79,10 @@ def test_what_runs_is_finished_within_the_grace_of_a_stop(launch: Command, make_
             pass
     stopped = running.end()
     assert stopped.exit_code == STOPPED
-    assert stopped.sentence.endswith("; event ranges: 6 finished, 6 released")
+    # The payload may have been handed one more just before it was to get none.
+    assert stopped.sentence.endswith(
+        ("; event ranges: 6 finished, 6 released", "; event ranges: 7 finished, 5 released")
+    )
 
 
 def test_a_second_stop_ends_the_grace(launch: Command, make_job: MakeJob, tmp_path: Path) -> None:
