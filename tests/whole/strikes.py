@@ -10,12 +10,13 @@ import argparse
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
 from select import select
@@ -24,6 +25,7 @@ from tempfile import mkdtemp
 from kills import PATIENCE_S, PAYLOADS, Job, Tally, channels, wrong_books
 
 import esfsm
+from esfsm.adapters.communicators.database import Status
 
 STRIKES = ("SIGTERM", "SIGINT", "payload", "channel", "STOP engine", "STOP payload")
 GOES_ON = (1, 3)
@@ -86,9 +88,15 @@ class Struck(Job):
                     os.kill(whom, signal.SIGCONT)
 
     def faults(self) -> Iterator[str]:
-        """All that is not as it must be when it has ended; an attempt that was given back is none."""
+        """All that is not as it must be when it has ended; an attempt that was given back is none.
+
+        A payload whose worker was killed says that its range failed: the broker has that for another job.
+        """
         yield from (f"wrong: audit: {difference}" for difference in esfsm.audit(self.workdir).differences)
-        yield from (fault for fault in wrong_books(self.workdir) if "has status" not in fault)
+        with closing(sqlite3.connect(self.workdir / "broker.sqlite")) as db:
+            rows = db.execute("SELECT position FROM event_ranges WHERE status = ?", (Status.READY,)).fetchall()
+        ready = {f"lost: position {position} is not done" for (position,) in rows}
+        yield from (fault for fault in wrong_books(self.workdir) if "has status" not in fault and fault not in ready)
         processed = Counter((self.workdir / "processed").read_text().splitlines())
         yield from (f"double: {both} came together again" for both in processed if processed[both] > 1)
         yield from (f"orphan: process {pid} of the payload" for pid in self.payloads)
