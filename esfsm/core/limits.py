@@ -34,7 +34,8 @@ class Limits:
     """... and who says so."""
 
     def began(self, at: float) -> None:
-        """A new engine: the time of the one before is no longer ours."""
+        """A new engine: the time of the one before is not ours, nor was a payload silent while nobody listened."""
+        self.started(at)
         limit_s = self.settings.walltime_limit_s
         self.until = inf if limit_s is None else at + limit_s
         self.why_until = "" if limit_s is None else f"the walltime of {limit_s:g} s"

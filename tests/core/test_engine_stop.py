@@ -269,6 +269,16 @@ def test_a_proxy_that_ends_stops_a_job_once():
     assert running.state == "stopping"
 
 
+def test_an_adopted_payload_was_not_silent_while_nobody_listened():
+    running = job().running("r1")
+    running.now += 100_000.0
+    adopted = running.resumed(adopted=True)
+    adopted.ring_until("measure_resources")
+    adopted.answer("measure_resources", f.ResourcesMeasured(resources=Resources()))
+    assert adopted.state == "es-running"
+    assert "note" not in adopted.waits_for()
+
+
 def test_what_is_measured_when_the_payload_has_gone_is_of_no_interest():
     running = job().running("r1")
     running.ring_until("measure_resources")
