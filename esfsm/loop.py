@@ -87,7 +87,7 @@ class Loop:
             self._hear([JobResumed(settings=settings.model_dump(mode="json"), adopted=adopted)], sync)
             if sync != "never":  # what is begun again may have an effect outside
                 self._journal.sync()
-        self._start(engine.outstanding(), hands)
+        self._start(engine.outstanding, hands)
         while not engine.ended:
             self._start(self._hear(self._inbox.take(), sync), hands)
 
@@ -122,7 +122,7 @@ class Loop:
     def _possible(self, fact: Fact) -> bool:
         """Whether the core can hear a fact: an adapter that answers what nobody asked must not spoil the journal."""
         try:
-            self._engine.answered(fact)
+            self._engine.outstanding.answered(fact)
         except WorkflowError as error:
             self._log.error("left out: {}", error)
             return False

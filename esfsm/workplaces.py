@@ -80,7 +80,7 @@ class Workplace:
         if (self.path / TOLD).exists():
             return False
         told = _told(self.path / JOURNAL)
-        return told is None or not told.engine.ended or told.engine.unreported
+        return told is None or not told.engine.ended or told.engine.final.unreported
 
     @property
     def declined(self) -> JobReport | None:

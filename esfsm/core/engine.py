@@ -10,7 +10,7 @@ Facts go in, one at a time; actions come out. The rules:
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from esfsm.core import facts as f
@@ -31,24 +31,21 @@ from esfsm.core.actions import (
     StoreArchive,
     gist,
 )
-from esfsm.core.batch import DIAG_LENGTH, NEVER, pause_s
+from esfsm.core.batch import NEVER
+from esfsm.core.final_word import FinalWord
 from esfsm.core.grace import Grace
 from esfsm.core.limits import Limits
+from esfsm.core.outstanding import Outstanding, runs_payload
 from esfsm.core.ranges import Ranges
 from esfsm.core.workflow import Arrow, Workflow, all_arrows, machine
-from esfsm.errors import PilotErrorCode, WorkflowError
-from esfsm.model.report import JobReport
 from esfsm.model.settings import Settings
 
 __all__ = ["Decision", "Engine", "Step"]
 
-PAYLOADS = frozenset({"run_payload", "run_es_payload"})
-ENDED = (f.PayloadFinished, f.PayloadFailed, f.SetupFailed)
 STOPS = (f.Preempted, f.JobKilled)
 GOING_ON = (f.RangesSent, f.OutputProduced)
 """Nearly all facts of a job; only its ranges have to do with them."""
 FOR_RANGES = (RequestRanges, PackOutputs, StoreArchive, ReportRanges)
-NO_TROUBLE = (int(PilotErrorCode.NONE), "")
 JUDGED = (f.StageOutFailed, f.GraceEnded)
 """What an engine that takes the job up does not believe: it tries once more, and has a time of its own."""
 
@@ -87,18 +84,14 @@ class Engine:
         """The arrows taken from one state to another, in order."""
         self.arrows: Counter[Arrow] = Counter()
         """Every arrow taken, those to the same state included, and how often."""
-        self.trouble = NO_TROUBLE
-        """Pilot error code and sentence of what the job failed of, or was stopped by."""
-        self.exit_code: int | None = None
-        """Of the payload, once it has ended."""
-        self.outputs: tuple[f.FileCopy, ...] = ()
+        self.final = FinalWord()
         self.settings = settings
         self._position = machine(workflow, held, workflow.starts)
         self._heard = {(arrow.source, arrow.fact): arrow for arrow in all_arrows(workflow, held)}
-        self._outstanding: dict[int, Action] = {}
+        self.outstanding = Outstanding()
+        """What was asked for and has not ended: to be begun again by an engine that takes the job up."""
         self.started: f.PayloadStarted | None = None
         """The payload that was started last, as long as nobody said that it has ended."""
-        self._last = 0
         self._now = 0.0
         self.began = 0.0
         """When this life of the job began: its first one, or that of the engine which took it up last."""
@@ -109,10 +102,6 @@ class Engine:
         self._hurries = False
         self._setups = 0
         """How often in a row a payload could not set itself up."""
-        self._reports = 0
-        self._report_again: float | None = None
-        self.unreported = False
-        """Whether nobody answered the final word about the job, however often it was said."""
 
     @property
     def state(self) -> str:
@@ -133,12 +122,12 @@ class Engine:
     def ended(self) -> bool:
         """Whether nothing is left to do: an end is reached and reported, and no payload is alive."""
         at_end = self.state in self.workflow.ends
-        return at_end and not self._is_doing and self._report_again is None and not self._payloads()
+        return at_end and not self._is_doing and self.final.again_at is None and not self.outstanding.payloads()
 
     @property
     def resumable(self) -> bool:
         """Whether an ended job can be taken up again: its end can be left, or its final word is to be said again."""
-        return self.state in self.workflow.ends and (self._leaves_its_end or self.unreported)
+        return self.state in self.workflow.ends and (self._leaves_its_end or self.final.unreported)
 
     @property
     def _leaves_its_end(self) -> bool:
@@ -148,12 +137,8 @@ class Engine:
     def adoptable(self) -> f.PayloadStarted | None:
         """The payload that the state waits for, if it can be found again by an engine that takes the job up."""
         started = self.started
-        doing = self._outstanding.get(self._doing)
+        doing = self.outstanding.get(self._doing)
         return started if isinstance(doing, RunEsPayload) and started and started.answers == doing.number else None
-
-    def outstanding(self) -> tuple[Action, ...]:
-        """What was asked for and has not ended: to be begun again by an engine that takes the job up."""
-        return tuple(self._outstanding.values())
 
     def begin(self) -> tuple[Action, ...]:
         """What the first state does."""
@@ -164,7 +149,7 @@ class Engine:
 
         Raises `WorkflowError`, and nothing has changed, for an answer that nobody asked for.
         """
-        before, action = self.state, self.answered(fact)
+        before, action = self.state, self.outstanding.answered(fact)
         if fact.answers and action is None:
             return Decision(None, ())
         if not self._now:
@@ -172,39 +157,21 @@ class Engine:
         self._now = fact.at
         ends = action is not None and self._ends(fact, action)
         if ends:
-            del self._outstanding[fact.answers]
-        if action is not None and action.name in PAYLOADS:
+            self.outstanding.end(fact.answers)
+        if runs_payload(action):
             self.limits.alive_at = fact.at
         if not isinstance(fact, GOING_ON):
             self._book(fact, action, ends)
         self.ranges.hear(fact, action)
         actions = [] if self._moves_nothing(fact, action) else self._move(fact)
-        if isinstance(fact, f.PayloadGone) and fact.answers in self._outstanding:
-            actions.append(self._outstanding[fact.answers])  # begun and never answered: begun again
+        if isinstance(fact, f.PayloadGone) and action and not ends:
+            actions.append(action)  # begun and never answered: begun again
         if isinstance(fact, f.ResourcesMeasured):
             actions += self._judge(fact)
         entered = None if self.state == before else self.state
         if entered or not self._goes_on(fact):
             actions += self._due()
         return Decision(entered, tuple(actions))
-
-    def answered(self, fact: f.Fact) -> Action | None:
-        """The action that a fact answers; None when it answers none, or one that has ended already.
-
-        Raises `WorkflowError` for an answer that nobody asked for.
-        """
-        if fact.answers > self._last:
-            raise WorkflowError(f"action {fact.answers}", "never asked for", fact.name)
-        action = self._outstanding.get(fact.answers)
-        if action is None:
-            return None
-        if isinstance(action, Note):
-            expected = fact.name == action.fact.name
-        else:
-            expected = fact.name in action.answered_by or fact.name in action.ended_by
-        if not expected and not isinstance(fact, f.ActionBroke):
-            raise WorkflowError(f"action {action.name}", "asked for", fact.name)
-        return action
 
     def _begin_life(self, at: float) -> None:
         self.began = at
@@ -225,28 +192,28 @@ class Engine:
         """Remember what a fact says about the job, wherever that stands."""
         match fact:
             case f.PayloadStarted():
-                self.exit_code, self.started = None, fact
+                self.started = fact
                 self.limits.started(fact.at)
-            case f.PayloadFinished() | f.PayloadFailed() | f.SetupFailed():
-                self.exit_code = fact.exit_code
-                self._setups += isinstance(fact, f.SetupFailed)
+            case f.SetupFailed():
+                self._setups += 1
             case f.TimeLimited():
                 self.limits.time_limited(fact.until, fact.why)
             case f.Preempted() | f.JobKilled():
                 self._book_stop(fact)
             case f.GraceEnded():
-                self._outstanding = {n: a for n, a in self._outstanding.items() if not isinstance(a, FOR_RANGES)}
+                self.outstanding.end_all(lambda asked: isinstance(asked, FOR_RANGES))
             case f.JobResumed():
                 self._resume(Settings.model_validate(fact.settings))
                 self.started = self.started if fact.adopted else None
                 self._begin_life(fact.at)
-        if action is not None and action.name in PAYLOADS and (ends or isinstance(fact, f.PayloadGone)):
+        if runs_payload(action) and (ends or isinstance(fact, f.PayloadGone)):
             self.started = None
             self.ranges.payload_gone()
+        self.final.hear(fact)
         if isinstance(fact, f.OutputsStaged):
-            self.outputs = fact.files or tuple(self.ranges.stageout.staged.values())
+            self.final.outputs = fact.files or tuple(self.ranges.stageout.staged.values())
         if isinstance(action, ReportJob) and fact.answers == self._doing:
-            self._book_report(fact)
+            self.final.answered(fact, self.settings)
 
     def _book_stop(self, fact: f.Preempted | f.JobKilled) -> None:
         """From the first stop request on there is a deadline."""
@@ -256,39 +223,30 @@ class Engine:
         self.grace.asked(fact.at, self.settings.grace_s if within_s is None else within_s)
         self._hurries = True
 
-    def _book_report(self, fact: f.Fact) -> None:
-        """The final word is said again after a pause while nobody answers, a bounded number of times."""
-        self._reports = 0 if isinstance(fact, f.JobReported) else self._reports + 1
-        again = 0 < self._reports < self.settings.report_attempts
-        self.unreported = self._reports > 0 and not again
-        self._report_again = fact.at + pause_s(self.settings.retry_pause_s, self._reports) if again else None
-
     def _resume(self, settings: Settings) -> None:
         """What a state asked for that the job has left will not be answered any more: nobody is alive to do so."""
         at_end = self.state in self.workflow.ends and self._leaves_its_end
-        if at_end:  # it is left; a state on the way to one keeps why it goes there
-            self.trouble, self.ranges.trouble = NO_TROUBLE, None
-        elif self._report_again is not None or self.unreported:
-            self._reports, self._report_again = 0, 0.0
-        self.unreported = False
+        self.final.resume(leaves_end=at_end)
+        if at_end:
+            self.ranges.trouble = None
         self.settings = self.limits.settings = settings
         self.grace, self._setups = Grace(), 0
         self.ranges.use(settings)
-        for number, action in tuple(self._outstanding.items()):
-            left = action.for_state and (number != self._doing or at_end)
-            judged = isinstance(action, Note) and isinstance(action.fact, JUDGED)
-            if left or judged or isinstance(action, SetAlarm):  # the clock of another engine is not ours
-                del self._outstanding[number]
+        self.outstanding.end_all(lambda action: self._dies_with_its_engine(action, at_end))
 
-    def _payloads(self) -> list[int]:
-        return [number for number, action in self._outstanding.items() if action.name in PAYLOADS]
+    def _dies_with_its_engine(self, action: Action, at_end: bool) -> bool:
+        """Whether nobody will answer an action, or what was decided is to be decided anew."""
+        left = action.for_state and (action.number != self._doing or at_end)
+        judged = isinstance(action, Note) and isinstance(action.fact, JUDGED)
+        return left or judged or isinstance(action, SetAlarm)  # the clock of another engine is not ours
 
     def _move(self, fact: f.Fact) -> list[Action]:
         """Take the arrow of a fact, if the state has one; returns what leaving and entering ask for."""
-        source = self.state
+        source, ask = self.state, self.outstanding.ask
         hurry: list[Action] = []
         if isinstance(fact, (*STOPS, f.GraceEnded)) or (isinstance(fact, f.LimitExceeded) and fact.at_once):
-            hurry += [self._ask(Stop(target=number)) for number in self._payloads() if number != self._doing]
+            others = [number for number in self.outstanding.payloads() if number != self._doing]
+            hurry += [ask(Stop(target=number)) for number in others]
         arrow = self._heard.get((source, fact.name))
         if arrow is None:
             return hurry
@@ -299,10 +257,8 @@ class Engine:
         if self.state == source:
             return hurry
         self.way.append(Step(source, fact.name, self.state, fact.at))
-        self._reports, self._report_again = 0, None
-        if isinstance(fact, f.Preempted) or (hasattr(fact, "error_code") and not self.trouble[0]):
-            self.trouble = (int(getattr(fact, "error_code", 0)), getattr(fact, "why", ""))
-        left = [self._ask(Stop(target=self._doing, grace_s=self._grace_s(fact)))] if self._is_doing else []
+        self.final.led_by(fact)
+        left = [ask(Stop(target=self._doing, grace_s=self._grace_s(fact)))] if self._is_doing else []
         self._flush = True
         return [*hurry, *left, *self._enter()]
 
@@ -316,7 +272,7 @@ class Engine:
 
     @property
     def _is_doing(self) -> bool:
-        return self._doing in self._outstanding
+        return self._doing in self.outstanding
 
     def _enter(self) -> list[Action]:
         """Ask for what the state does. Draining is done by the ranges themselves."""
@@ -326,38 +282,34 @@ class Engine:
             return []
         if does == RetrySetup.name:
             self._doing = 0
-            return [self._ask(Note(fact=self._judge_setup()))]
-        action = ReportJob(report=self._report()) if does == ReportJob.name else ACTIONS[does]()
-        asked = self._ask(action)
+            return [self.outstanding.ask(Note(fact=self._judge_setup()))]
+        if does == ReportJob.name:
+            report = self.final.report(self.state, self.ranges, feeds=bool(self.workflow.feeds))
+            asked = self.outstanding.ask(ReportJob(report=report))
+        else:
+            asked = self.outstanding.ask(ACTIONS[does]())
         self._doing = asked.number
         return [asked]
 
     def _judge(self, fact: f.ResourcesMeasured) -> list[Action]:
         """Whether the payload has taken more than it may; a stop is asked for once."""
-        if not self._payloads():
+        if not self.outstanding.payloads():
             return []
         exceeded = self.limits.exceeded(fact.resources, fact.at, self.ranges.waits_for_us)
         if exceeded is None or (isinstance(exceeded, f.Preempted) and self.grace.ends_at < NEVER):
             return []
-        return [self._ask(Note(fact=exceeded))]
+        return [self.outstanding.ask(Note(fact=exceeded))]
 
     def _judge_setup(self) -> f.Fact:
         """Whether a payload that could not set itself up is started again."""
         if self._setups <= self.settings.setup_retries:
             return f.SetupRetried()
-        return f.PayloadFailed(exit_code=self.exit_code, error_code=self.trouble[0], why=self.trouble[1])
-
-    def _ask(self, action: Action) -> Action:
-        """Number an action, and wait for its end if it has one."""
-        self._last += 1
-        asked = replace(action, number=self._last)
-        if asked.ended_by or isinstance(asked, Note):
-            self._outstanding[self._last] = asked
-        return asked
+        error_code, why = self.final.trouble
+        return f.PayloadFailed(exit_code=self.final.exit_code, error_code=error_code, why=why)
 
     def _goes_on(self, fact: f.Fact) -> bool:
         """Whether a payload goes on and nothing is due by that: looking for what is due costs more than all else."""
-        if self._now >= self._next_due or not isinstance(fact, GOING_ON) or fact.answers not in self._outstanding:
+        if self._now >= self._next_due or not isinstance(fact, GOING_ON) or fact.answers not in self.outstanding:
             return False
         stageout = self.ranges.stageout
         return not stageout.last_output_counts and not stageout.is_earlier(self._next_due, self._now)
@@ -368,18 +320,19 @@ class Engine:
         if self.state in self.workflow.ends:
             return self._due_at_end()
         due = self._due_by_time()
-        noted = [action.fact for action in self.outstanding() if isinstance(action, Note)]
+        noted = self.outstanding.noted()
         lets_go = any(isinstance(fact, f.GraceEnded) for fact in noted)
         if self.workflow.states[self.state].holds is not None and not lets_go:
             due += [self.ranges.over()] if self._rings(self.grace.stored_by) else self._due_for_ranges()
         due += self._alarm(self._next_due)
-        return [self._ask(action) for action in due if not (isinstance(action, Note) and action.fact in noted)]
+        new = [action for action in due if not (isinstance(action, Note) and action.fact in noted)]
+        return [self.outstanding.ask(action) for action in new]
 
     def _due_by_time(self) -> list[Action]:
         """A measurement of a payload that runs, and what the end of our time asks for."""
         due: list[Action] = []
-        payload = self.started if self._payloads() else None
-        measures = any(isinstance(action, MeasureResources) for action in self._outstanding.values())
+        payload = self.started if self.outstanding.payloads() else None
+        measures = any(isinstance(action, MeasureResources) for action in self.outstanding)
         if payload and not measures and self._rings(self.limits.measure_at()):
             self.limits.measured_at = self._now
             due.append(MeasureResources(pid=payload.pid, started=payload.started))
@@ -396,9 +349,8 @@ class Engine:
         return when <= self._now
 
     def _due_for_ranges(self) -> list[Action]:
-        doing = self._outstanding.get(self._doing)
-        feeding = doing is not None and doing.name in PAYLOADS
-        alive = feeding or bool(self._payloads())
+        feeding = runs_payload(self.outstanding.get(self._doing))
+        alive = feeding or bool(self.outstanding.payloads())
         due: list[Action] = []
         if self._hurries:
             due += self.ranges.hurry(self._now, self.grace.stored_by)
@@ -412,42 +364,16 @@ class Engine:
 
     def _due_at_end(self) -> list[Action]:
         """The final report once more, as long as there is time for it."""
-        if self._rings(self.grace.ends_at) and (self._is_doing or self._report_again is not None):
-            self._outstanding.pop(self._doing, None)
-            self.unreported, self._report_again = True, None
-        if self._report_again is not None and self._rings(self._report_again):
-            self._report_again = None
+        final = self.final
+        if self._rings(self.grace.ends_at) and (self._is_doing or final.again_at is not None):
+            self.outstanding.end(self._doing)
+            final.give_up()
+        if final.again_at is not None and self._rings(final.again_at):
+            final.again_at = None
             return self._enter()
-        return [self._ask(alarm) for alarm in self._alarm(self._next_due)] if not self.ended else []
+        return [self.outstanding.ask(alarm) for alarm in self._alarm(self._next_due)] if not self.ended else []
 
     def _alarm(self, when: float) -> list[Action]:
         """An alarm, unless there is none to set or one that rings by then."""
-        if when == NEVER:
-            return []
-        for action in self._outstanding.values():
-            if isinstance(action, SetAlarm) and action.when <= when:
-                return []
-        return [SetAlarm(when=when)]
-
-    def _report(self) -> JobReport:
-        """The final word about the job. A stop is no failure of an Event Service job: the rest is handed out again.
-
-        Its archives were reported with their ranges; PanDA knows no other output of it.
-        """
-        finished = self.state == "done" or (self.state == "stopped" and bool(self.ranges.ledger))
-        error_code, why = NO_TROUBLE if finished else self.trouble
-        if not finished and not error_code:  # stopped on request
-            error_code = PilotErrorCode.KILLSIGNAL
-        outputs: dict[str, dict[str, object]] = {
-            copy.lfn: {"fsize": copy.size_bytes, "adler32": copy.adler32, "surl": copy.url}
-            for copy in (() if self.workflow.feeds else self.outputs)
-        }
-        return JobReport(
-            "finished" if finished else "failed",
-            events=self.ranges.ledger.events_finished,
-            error_code=error_code,
-            error_diag=why[:DIAG_LENGTH],
-            exit_code=self.exit_code,
-            cpu_s=self.ranges.cpu_s,
-            outputs=outputs,
-        )
+        set_already = any(isinstance(action, SetAlarm) and action.when <= when for action in self.outstanding)
+        return [] if when == NEVER or set_already else [SetAlarm(when=when)]

@@ -98,7 +98,7 @@ class World:
             self._live(job, None if job.goes_well else self._steps())
             if not job.ended and not job.goes_well and chance.random() < weather.abandoned:
                 self._abandon(job)
-        if job.engine is not None and job.engine.unreported:
+        if job.engine is not None and job.engine.final.unreported:
             self._forget(job)
 
     def _steps(self) -> int | None:

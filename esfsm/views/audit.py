@@ -135,7 +135,7 @@ class Bookkeeper:
     def book(self, ends: Collection[str]) -> JournalBook:
         """The book so far; `ends` are those of the table of event ranges."""
         ledger, archives = self._engine.ranges.ledger, dict(self._archives)
-        for copy in self._engine.outputs:
+        for copy in self._engine.final.outputs:
             archives.setdefault(copy.lfn, Archive(copy.lfn, {}, copy.size_bytes, copy.adler32, copy.url))
         ranges = {name: ledger[name] for name in self._granted if name in ledger}
         return JournalBook(self._engine.ended, ranges, ends, archives)

@@ -14,7 +14,7 @@ EXIT_CODES = {"done": 0, "failed": 1, "stopped": 3}
 
 def outcome(panda_id: int, engine: Engine, journal: Path) -> Outcome:
     """What there is to say."""
-    error_code, why = engine.trouble
+    error_code, why = engine.final.trouble
     counts = engine.ranges.ledger.counts()
     sentence = f"{engine.state}: {why}" if why else engine.state
     if not counts and engine.state == "done" and engine.workflow.feeds:
@@ -23,7 +23,7 @@ def outcome(panda_id: int, engine: Engine, journal: Path) -> Outcome:
         sentence += "; event ranges: " + ", ".join(f"{n} {state}" for state, n in counts.items())
     if engine.ranges.strange:
         sentence += f"; {engine.ranges.strange} results were for ranges that the payload did not have"
-    if engine.unreported:
+    if engine.final.unreported:
         sentence += "; the server did not answer the final report: run the same command again to repeat it"
     return Outcome(
         panda_id=panda_id,
@@ -32,12 +32,12 @@ def outcome(panda_id: int, engine: Engine, journal: Path) -> Outcome:
         sentence=sentence,
         exit_code=EXIT_CODES.get(engine.state, 1),
         pilot_error_code=error_code,
-        payload_exit_code=engine.exit_code,
+        payload_exit_code=engine.final.exit_code,
         ranges=counts,
         events=engine.ranges.ledger.events_finished,
         outputs=tuple(
             OutputFile(lfn=copy.lfn, size_bytes=copy.size_bytes, adler32=copy.adler32, url=copy.url)
-            for copy in engine.outputs
+            for copy in engine.final.outputs
         ),
         journal=journal,
     )

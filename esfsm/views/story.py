@@ -139,7 +139,7 @@ class Story:
             told.append("event ranges: " + ", ".join(f"{n} {state}" for state, n in counts.items()))
         if not self.engine.ended:
             told.append("the journal ends here, and the job had not ended")
-        error_code, why = self.engine.trouble
+        error_code, why = self.engine.final.trouble
         if why:
             told.append(f"why: {why} (pilot error code {error_code})" if error_code else f"why: {why}")
         return told

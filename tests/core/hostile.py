@@ -131,7 +131,7 @@ class World:
         self.engine.begin()
         for fact, decided in zip(self.journal, self.decided, strict=True):
             assert [a.gist(action) for action in self.engine.decide(fact).actions] == decided
-        assert self.engine.outstanding() == before.outstanding()
+        assert [*self.engine.outstanding] == [*before.outstanding]
         assert self.engine.state == before.state
         if survivor and self.engine.adoptable:
             assert self.engine.adoptable.answers == survivor.number
@@ -140,7 +140,7 @@ class World:
         resumed = f.JobResumed(settings=settings.model_dump(mode="json"), adopted=adopted, at=self.now)
         self.journal.append(resumed)
         self.decided.append([a.gist(action) for action in self.engine.decide(resumed).actions])
-        self._start(self.engine.outstanding())
+        self._start(self.engine.outstanding)
 
     def _start(self, actions) -> None:
         for action in actions:
@@ -321,7 +321,7 @@ class World:
             if self.engine.ended and not self.inbox:
                 return
             self.good_step(troubles)
-        raise AssertionError(f"the job has not ended: {self.engine.state}, {self.engine.outstanding()}")
+        raise AssertionError(f"the job has not ended: {self.engine.state}, {[*self.engine.outstanding]}")
 
     def good_step(self, troubles: Mapping[str, str] = MappingProxyType({})) -> None:
         """The next thing happens as it should, but for the actions in `troubles`."""
@@ -398,7 +398,7 @@ class World:
         unanswered = {i for batch in self.engine.ranges.stageout.batches.values() for i in batch.event_range_ids}
         assert unanswered == set(ledger.waiting("unanswered"))
         if self.engine.state == "failed":
-            assert self.engine.trouble[0] != PilotErrorCode.NONE
+            assert self.engine.final.trouble[0] != PilotErrorCode.NONE
         staged = {copy.lfn: copy.size_bytes for copy in self.engine.ranges.stageout.staged.values()}
         assert staged.items() <= {lfn: len(content) for lfn, content in self.storage.items()}.items()
 

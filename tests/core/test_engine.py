@@ -44,13 +44,13 @@ def test_the_good_way_of_an_event_service_job():
     (report,) = job.note()
     assert (report.report.state, report.report.events, report.report.exit_code) == ("finished", 20, 0)
     assert report.report.outputs == {}, "archives are reported with their ranges"
-    assert [copy.url for copy in job.engine.outputs] == ["file:///out/a.tar"]
+    assert [copy.url for copy in job.engine.final.outputs] == ["file:///out/a.tar"]
     assert not job.engine.ended
     assert job.answer("report_job", f.JobReported()) == ()
     assert job.engine.ended
     assert not job.engine.resumable
     assert job.engine.path == (*("received", "classified", "executor-selected", "es-running", "staging-out", "done"),)
-    assert job.engine.trouble == (0, "")
+    assert job.engine.final.trouble == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_the_good_way_of_a_job_without_ranges(workflow, way):
     for name in way:
         assert job.waits_for() == [name]
         job.answer(name, good[name])
-    assert (job.state, job.engine.ended, job.engine.outputs) == ("done", True, (copy,))
+    assert (job.state, job.engine.ended, job.engine.final.outputs) == ("done", True, (copy,))
 
 
 def test_an_arrow_to_the_same_state_begins_nothing_again():
@@ -121,10 +121,10 @@ def test_each_step_is_written_down_with_its_time():
 )
 def test_an_answer_that_nobody_asked_for_raises_and_changes_nothing(fact):
     job = Teller()
-    before = (job.state, job.engine.outstanding(), dict(job.engine.arrows))
+    before = (job.state, [*job.engine.outstanding], dict(job.engine.arrows))
     with pytest.raises(WorkflowError, match=fact.name):
         job.engine.decide(fact)
-    assert (job.state, job.engine.outstanding(), dict(job.engine.arrows)) == before
+    assert (job.state, [*job.engine.outstanding], dict(job.engine.arrows)) == before
     job.answer("classify_job", f.JobClassified(kind="eventservice", why=""))
     assert job.state == "classified"
 
@@ -152,7 +152,7 @@ def test_a_payload_that_says_goodbye_late_moves_nothing_but_its_results_count():
     assert names(job.says(produced("r1"))) == ["set_alarm"]
     assert job.says(f.RangeErrored(event_range_id="r2", why="ERR_ATHENAMP_PROCESS"))[0].name == "report_ranges"
     assert names(job.says(FAILED)) == ["pack_outputs"]
-    assert (job.state, job.engine.exit_code) == ("stopping", 65)
+    assert (job.state, job.engine.final.exit_code) == ("stopping", 65)
     assert job.drained().state == "stopped"
     assert job.ledger.counts() == {"finished": 1, "failed": 1}
 
@@ -202,7 +202,7 @@ def test_requests_without_an_answer_are_made_again_with_growing_pauses_and_then_
     assert job.state == "salvaging"
     assert stop.target == job.asked("run_es_payload").number
     why = "no event ranges after 4 requests: timed out"
-    assert job.engine.trouble == (PilotErrorCode.COMMUNICATIONFAILURE, why)
+    assert job.engine.final.trouble == (PilotErrorCode.COMMUNICATIONFAILURE, why)
 
 
 def test_empty_grants_are_believed_in_the_end_and_the_payload_is_told():
@@ -252,7 +252,7 @@ def test_a_store_that_fails_is_repeated_and_then_the_ranges_fail_and_the_job():
     assert (report.report.event_range_ids, report.report.error_code) == (("r1",), 1137)
     assert job.drained().state == "failed"
     assert job.ledger.counts() == {"failed": 1}
-    assert job.engine.trouble == (1137, "archive EventService_premerge_r1.tar could not be stored: down")
+    assert job.engine.final.trouble == (1137, "archive EventService_premerge_r1.tar could not be stored: down")
 
 
 def test_a_report_that_nobody_answers_is_repeated_with_doubled_pauses_and_then_given_up():
@@ -267,8 +267,8 @@ def test_a_report_that_nobody_answers_is_repeated_with_doubled_pauses_and_then_g
     assert names(asked) == ["note"]
     assert job.drained().state == "failed"
     assert job.ledger.counts() == {"unanswered": 1}
-    assert job.engine.trouble == (PilotErrorCode.COMMUNICATIONFAILURE, "no answer to 3 reports: timeout")
-    assert job.engine.outputs == ()
+    assert job.engine.final.trouble == (PilotErrorCode.COMMUNICATIONFAILURE, "no answer to 3 reports: timeout")
+    assert job.engine.final.outputs == ()
 
 
 def test_an_archive_that_is_lost_is_packed_again_and_then_given_up_with_the_reason():
@@ -282,7 +282,7 @@ def test_an_archive_that_is_lost_is_packed_again_and_then_given_up_with_the_reas
     assert job.drained().state == "failed"
     assert job.ledger.counts() == {"failed": 1}
     why = "archive EventService_premerge_r1.tar could not be stored: it is not there again"
-    assert job.engine.trouble == (PilotErrorCode.STAGEOUTFAILED, why)
+    assert job.engine.final.trouble == (PilotErrorCode.STAGEOUTFAILED, why)
 
 
 def test_a_doubt_about_one_range_does_not_keep_the_others_from_being_booked():
@@ -294,7 +294,7 @@ def test_a_doubt_about_one_range_does_not_keep_the_others_from_being_booked():
     job.answer("report_ranges", ACKNOWLEDGED)
     assert job.ledger.counts() == {"stored": 1, "finished": 2}
     assert job.drained().state == "done"
-    assert (job.ledger.counts(), len(job.engine.outputs)) == ({"finished": 3}, 1)
+    assert (job.ledger.counts(), len(job.engine.final.outputs)) == ({"finished": 3}, 1)
 
 
 def test_ranges_that_the_server_refuses_do_not_fail_the_job():

@@ -101,7 +101,7 @@ def test_the_payload_is_begun_again_under_its_number_when_the_adopted_one_is_gon
     ]
     assert (job.state, job.ledger.counts()) == ("es-running", {"granted": 1, "produced": 1})
     assert job.engine.adoptable is None
-    assert job.engine.trouble == (0, "")
+    assert job.engine.final.trouble == (0, "")
 
 
 def test_ranges_of_an_adopted_payload_that_is_gone_run_in_the_next_one():
@@ -112,7 +112,7 @@ def test_ranges_of_an_adopted_payload_that_is_gone_run_in_the_next_one():
     assert [r.event_range_id for r in stock.event_ranges] == ["r1"]
     job.says(f.RangesSent(event_range_ids=("r1",)), produced("r1"), f.PayloadFinished())
     assert job.drained().ledger.counts() == {"finished": 1}
-    assert (job.state, job.engine.exit_code) == ("done", 0)
+    assert (job.state, job.engine.final.exit_code) == ("done", 0)
 
 
 @pytest.mark.parametrize(("leaves", "end"), [(PREEMPTED, "stopped"), (LOOPS, "failed")])

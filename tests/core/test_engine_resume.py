@@ -36,9 +36,9 @@ def test_after_a_crash_the_job_goes_on_where_it_was_and_does_again_what_was_not_
     before = to(state)
     job = before.resumed()
     assert job.state == state
-    asked = [a for a in before.engine.outstanding() if a.name != "set_alarm"]
+    asked = [a for a in before.engine.outstanding if a.name != "set_alarm"]
     again = [a for a in asked if not (a.name == "run_es_payload" and state == "stopping")]
-    assert job.engine.outstanding()[: len(again)] == tuple(again)
+    assert [*job.engine.outstanding][: len(again)] == [*again]
     if state in ("received", "classified", "executor-selected"):
         return
     assert "r2" in job.ledger.waiting("granted")
@@ -51,8 +51,8 @@ def test_after_a_crash_the_job_goes_on_where_it_was_and_does_again_what_was_not_
 @pytest.mark.parametrize(("state", "code"), [("stopping", 0), ("salvaging", 1305)])
 def test_a_crash_does_not_make_a_job_forget_why_it_ends(state, code):
     job = to(state).resumed().drained()
-    assert job.engine.trouble[0] == code
-    assert job.engine.trouble[1]
+    assert job.engine.final.trouble[0] == code
+    assert job.engine.final.trouble[1]
 
 
 def test_a_crash_does_not_make_a_job_forget_that_its_stage_out_failed():
@@ -74,13 +74,13 @@ def test_what_ran_inside_a_payload_that_did_not_survive_runs_again():
 @pytest.mark.parametrize("end", ["stopped", "failed"])
 def test_a_job_that_was_stopped_or_failed_begins_again_and_keeps_what_is_finished(end):
     job = to({"stopped": "stopping", "failed": "salvaging"}[end]).drained().resumed()
-    assert (job.state, job.engine.trouble) == ("received", (0, ""))
+    assert (job.state, job.engine.final.trouble) == ("received", (0, ""))
     assert job.waits_for() == ["classify_job"]
     job.running("r3")
     job.says(produced("r3"), f.PayloadFinished())
     job.drained()
     assert (job.state, job.ledger.counts()) == ("done", {"finished": 2, "released": 1})
-    assert len(job.engine.outputs) == 2
+    assert len(job.engine.final.outputs) == 2
 
 
 def test_what_the_life_before_stopped_is_not_begun_again():
@@ -160,14 +160,14 @@ def given_up(job: Teller) -> Teller:
 
 def test_ranges_without_an_answer_are_reported_again_by_whoever_takes_the_job_up():
     before = given_up(Teller(report_attempts=2).stored("r1", "r2")).drained()
-    assert (before.state, before.ledger.counts(), before.engine.outputs) == ("failed", {"unanswered": 2}, ())
+    assert (before.state, before.ledger.counts(), before.engine.final.outputs) == ("failed", {"unanswered": 2}, ())
     job = before.resumed().running()
     assert job.asked("report_ranges").report.event_range_ids == ("r1", "r2")
     job.answer("report_ranges", f.RangesAcknowledged())
     job.says(f.PayloadFinished())
     job.drained()
     assert (job.state, job.ledger.counts(), job.report.events) == ("done", {"finished": 2}, 20)
-    assert [copy.lfn for copy in job.engine.outputs] == ["EventService_premerge_r1.tar"]
+    assert [copy.lfn for copy in job.engine.final.outputs] == ["EventService_premerge_r1.tar"]
 
 
 def test_what_was_given_up_while_the_payload_runs_is_reported_at_once_by_the_next_engine():
@@ -178,7 +178,7 @@ def test_what_was_given_up_while_the_payload_runs_is_reported_at_once_by_the_nex
     assert job.ledger.counts() == {"stored": 1}
     job.answer("report_ranges", f.RangesAcknowledged())
     job.says(f.PayloadFinished())
-    assert (job.drained().state, job.engine.trouble) == ("done", (0, ""))
+    assert (job.drained().state, job.engine.final.trouble) == ("done", (0, ""))
 
 
 def test_an_end_that_was_about_to_be_noted_waits_for_what_can_be_reported_again():
@@ -250,9 +250,9 @@ def test_a_job_that_is_done_and_was_never_heard_of_can_be_taken_up_to_say_so():
     job.answer("report_job", f.JobUnreported(why="timeout"))
     job.ring()
     job.answer("report_job", f.JobUnreported(why="timeout"))
-    assert (job.engine.ended, job.engine.unreported, job.engine.resumable) == (True, True, True)
+    assert (job.engine.ended, job.engine.final.unreported, job.engine.resumable) == (True, True, True)
     resumed = job.resumed()
-    assert (resumed.state, resumed.engine.unreported, resumed.waits_for()) == ("done", False, ["report_job"])
+    assert (resumed.state, resumed.engine.final.unreported, resumed.waits_for()) == ("done", False, ["report_job"])
     resumed.answer("report_job", f.JobUnreported(why="timeout"))
     assert resumed.engine.ended is False, "it is tried as often as before"
     resumed.ring()

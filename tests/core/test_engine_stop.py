@@ -95,7 +95,7 @@ def test_a_last_word_that_nobody_answers_does_not_keep_the_engine():
     running.note()
     assert running.state == "stopped"
     running.ring_until_ended()
-    assert running.engine.unreported
+    assert running.engine.final.unreported
     assert running.now == pytest.approx(running.facts[0].at + 60.0)
 
 
@@ -124,7 +124,7 @@ def test_a_user_who_has_the_time_waits_for_all_that_is_finished():
     running = job(grace_for="workers").produced("r1")
     running.tell(SIGTERM)
     running.says(f.PayloadFinished())
-    assert [a.when for a in running.engine.outstanding() if a.name == "set_alarm" and a.when < running.now + 1e6] == [
+    assert [a.when for a in running.engine.outstanding if a.name == "set_alarm" and a.when < running.now + 1e6] == [
         running.facts[0].at + 60.0
     ], "that of the next measurement"
 
@@ -222,7 +222,7 @@ def test_a_plain_job_is_stopped_in_time_too():
     running.tell(f.TimeLimited(until=running.now + 5.0, why="the lifetime of the pilot"))
     running.note()
     assert running.state == "stopped"
-    assert running.engine.trouble == (1213, "the lifetime of the pilot is over in 5 s")
+    assert running.engine.final.trouble == (1213, "the lifetime of the pilot is over in 5 s")
 
 
 # --- limits ----------------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def test_a_payload_is_measured_from_time_to_time_and_one_that_takes_too_much_is_
     running.answer("measure_resources", f.ResourcesMeasured(resources=Resources(free_bytes=7)))
     stop = running.note()[0]
     assert (running.state, stop.name, stop.grace_s) == ("salvaging", "stop", 0.0)
-    assert running.engine.trouble[0] == 1098
+    assert running.engine.final.trouble[0] == 1098
 
 
 def test_a_measurement_that_breaks_is_made_again_at_its_next_time():
@@ -308,7 +308,7 @@ def test_and_not_for_ever():
     running.says(f.PayloadStarted(pid=18, started=43), SETUP)
     running.note()
     assert running.drained().state == "failed"
-    assert running.engine.trouble == (1378, SETUP.why)
+    assert running.engine.final.trouble == (1378, SETUP.why)
     assert running.report.error_code == 1378
 
 

@@ -34,17 +34,17 @@ def test_a_job_that_the_server_kills_ends_its_payload_at_once_saves_what_is_made
     stops = [action for action in asked if action.name == "stop"]
     assert [stop.grace_s for stop in stops] == ([] if state == "staging-out" else [0.0])
     job.drained()
-    assert (job.state, job.engine.trouble) == ("failed", (1144, KILLED.why))
+    assert (job.state, job.engine.final.trouble) == ("failed", (1144, KILLED.why))
     assert job.ledger.counts() == {"finished": 1, "released": 1}
 
 
 @pytest.mark.parametrize("before", [[], ["classify_job"], ["classify_job", "select_executor"]], ids=len)
 def test_a_stop_before_the_payload_ends_what_goes_on_and_the_job(before):
     job = Teller().goes_well(*before)
-    target = job.engine.outstanding()[0].number
+    target = next(iter(job.engine.outstanding)).number
     stop, report = job.tell(PREEMPTED)
     assert (stop.target, stop.grace_s, report.name) == (target, 60.0, "report_job")
-    assert (job.state, job.engine.trouble) == ("stopped", (0, PREEMPTED.why))
+    assert (job.state, job.engine.final.trouble) == ("stopped", (0, PREEMPTED.why))
     job.answer("report_job", f.JobReported())
     assert job.engine.ended
     assert job.engine.resumable
@@ -98,7 +98,7 @@ def test_a_job_without_ranges_that_is_stopped_waits_for_its_payload():
     job.answer("report_job", f.JobReported())
     assert not job.engine.ended
     job.answer("run_payload", FAILED)
-    assert (job.state, job.engine.ended, job.engine.exit_code) == ("stopped", True, 65)
+    assert (job.state, job.engine.ended, job.engine.final.exit_code) == ("stopped", True, 65)
 
 
 def test_a_second_stop_gives_no_more_grace_to_a_plain_job_either():
@@ -125,7 +125,7 @@ def test_what_was_made_before_the_payload_failed_is_salvaged(trouble, code):
         job.says(trouble)
     assert job.state == "salvaging"
     job.drained()
-    assert (job.state, job.engine.trouble[0]) == ("failed", code)
+    assert (job.state, job.engine.final.trouble[0]) == ("failed", code)
     assert job.ledger.counts() == {"finished": 1, "released": 2}
     report = job.report
     assert (report.state, report.error_code, report.events) == ("failed", code, 10)
@@ -155,7 +155,7 @@ def test_a_stop_whose_stage_out_fails_is_reported_with_an_error_code():
     job.answer("pack_outputs", f.PackFailed(error_code=1098, why="no space left"))
     job.ring_until("note")
     job.drained()
-    assert (job.state, job.engine.trouble[0]) == ("failed", 1098)
+    assert (job.state, job.engine.final.trouble[0]) == ("failed", 1098)
 
 
 VAIN = pytest.mark.parametrize("vain", [f.JobUnreported(why="timeout"), f.ActionBroke(why="nobody foresaw it")])

@@ -104,7 +104,7 @@ class Teller:
 
     def ring(self) -> tuple[Action, ...]:
         """The next alarm rings, in time."""
-        alarm = min((a for a in self.engine.outstanding() if a.name == "set_alarm"), key=lambda a: a.when)
+        alarm = min((a for a in self.engine.outstanding if a.name == "set_alarm"), key=lambda a: a.when)
         self.now = max(self.now, alarm.when)
         return self.tell(f.AlarmRang(answers=alarm.number))
 
@@ -123,11 +123,11 @@ class Teller:
 
     def asked(self, name: str) -> Action:
         """The oldest action of this name that has not ended."""
-        return next(action for action in self.engine.outstanding() if action.name == name)
+        return next(action for action in self.engine.outstanding if action.name == name)
 
     def waits_for(self) -> list[str]:
         """The names of all actions that have not ended, but for alarms."""
-        return [action.name for action in self.engine.outstanding() if action.name != "set_alarm"]
+        return [action.name for action in self.engine.outstanding if action.name != "set_alarm"]
 
     def goes_well(self, *asked: str) -> "Teller":
         """Each of these actions is answered as one would wish."""
@@ -178,7 +178,7 @@ class Teller:
             other.now = fact.at
             other.tell(fact)
         assert other.decisions == self.decisions
-        assert other.engine.outstanding() == self.engine.outstanding()
+        assert [*other.engine.outstanding] == [*self.engine.outstanding]
         told = Settings(**{**self.settings.model_dump(exclude_unset=True), **settings})
         other.tell(f.JobResumed(settings=told.model_dump(mode="json"), adopted=adopted), after_s=60.0)
         return other

@@ -68,7 +68,7 @@ class RecordedJob:
         engine.begin()
         yield _step(None, None, engine)
         for fact in facts:
-            answered = engine.answered(fact)
+            answered = engine.outstanding.answered(fact)
             engine.decide(fact)
             yield _step(fact, answered, engine)
 
@@ -101,7 +101,7 @@ def _step(fact: Fact | None, answered: Action | None, engine: Engine) -> Step:
     return Step(
         fact,
         answered,
-        frozenset(action.number for action in engine.outstanding()),
+        frozenset(action.number for action in engine.outstanding),
         frozenset(i for state in OPEN for i in ledger.waiting(state)) - _given_up(engine),
     )
 

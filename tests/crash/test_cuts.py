@@ -49,7 +49,7 @@ def faults(recorded: RecordedJob, cut: Cut) -> Iterator[str]:
         if engine.state == "done":
             break
     if engine.state != recorded.best_end:
-        yield f"the job ends in {engine.state}: {engine.trouble[1]}"
+        yield f"the job ends in {engine.state}: {engine.final.trouble[1]}"
     elif engine.state == "done" and go_on(recorded, file, world).path != engine.path:
         yield "the journal tells of another way"
     yield from world.faults

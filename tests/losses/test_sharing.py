@@ -119,11 +119,11 @@ def test_the_trouble_of_one_job_is_not_that_of_another() -> None:
     failed.answer("classify_job", f.JobRefused(why="no transformation"))
     good.says(f.PayloadFinished())
     good.drained()
-    assert (failed.state, failed.engine.trouble) == (
+    assert (failed.state, failed.engine.final.trouble) == (
         "failed",
         (PilotErrorCode.INTERNALPILOTPROBLEM, "no transformation"),
     )
-    assert (good.state, good.engine.trouble) == ("done", (0, ""))
+    assert (good.state, good.engine.final.trouble) == ("done", (0, ""))
     assert (good.report.error_code, good.report.error_diag) == (0, "")
 
 

@@ -56,7 +56,7 @@ def test_one_archive_for_all_means_all_at_risk_until_the_end() -> None:
 @pytest.mark.parametrize("name", ["payload-killed", "payload-exits", "stopped-by-the-server"])
 def test_what_ended_the_payload_ends_it_again(name: str) -> None:
     went, again = esfsm.replay(RECORDED / f"{name}.jsonl").engine, rerun(name, zip_max_ranges=2)
-    assert (again.state, again.trouble[0]) == (went.state, went.trouble[0])
+    assert (again.state, again.final.trouble[0]) == (went.state, went.final.trouble[0])
 
 
 def test_a_storage_that_refused_for_ever_does_so_again() -> None:

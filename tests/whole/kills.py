@@ -218,7 +218,7 @@ class Job:
         if not self.has_begun or self.journal.stat().st_size == written:
             return ["start"]
         engine = esfsm.replay(self.journal).engine
-        return sorted({action.name for action in engine.outstanding()} - {SetAlarm.name}) or [engine.state]
+        return sorted({action.name for action in engine.outstanding} - {SetAlarm.name}) or [engine.state]
 
     def _facts(self, kind: type[F]) -> list[F]:
         return [entry.fact for entry in read(self.journal)[1] if isinstance(entry.fact, kind)]
