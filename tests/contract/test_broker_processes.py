@@ -13,10 +13,10 @@ from contract.brokers import Open, fail, finish, forget_process_of, in_another_p
 
 from esfsm.adapters.communicators import database
 from esfsm.adapters.communicators.local import open_local
-from esfsm.adapters.communicators.processes import lives, this_process
 from esfsm.errors import UnusableInput, WireError
 from esfsm.model.report import Report
 from esfsm.model.settings import Settings
+from esfsm.processes import lives, this_process
 
 # Processes
 

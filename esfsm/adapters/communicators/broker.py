@@ -22,12 +22,12 @@ from typing import NamedTuple
 import orjson
 
 from esfsm.adapters.communicators.database import Database, Status
-from esfsm.adapters.communicators.processes import here, lives, this_process
 from esfsm.adapters.communicators.supply import Supply
 from esfsm.errors import UnusableInput
 from esfsm.model.event_range import EventRange
 from esfsm.model.report import FINAL, STOP_COMMANDS, Answer, ArchiveRecord, Grant, Report
 from esfsm.ports import ProcessIdentity
+from esfsm.processes import here, lives, this_process
 
 __all__ = ["Broker", "Consumer"]
 

@@ -14,6 +14,7 @@ from typing import NamedTuple, Self
 
 from esfsm.adapters.executors.marks import KILL_PATIENCE_S, bears
 from esfsm.ports import ProcessIdentity
+from esfsm.processes import started
 
 __all__ = ["KEEPER", "RECORD", "Kept", "Leader", "how_it_ended", "kept"]
 
@@ -77,7 +78,7 @@ class Leader:
         self.last_signal = 0
         """What was sent to it while it lived."""
         try:
-            self.identity = ProcessIdentity(pid, _started(pid))
+            self.identity = ProcessIdentity(pid, started(pid))
         except OSError:
             self.close()
             raise
@@ -154,9 +155,3 @@ class Leader:
 def _works_in(pid: int, directory: Path) -> bool:
     """Whether a process is in this directory. Raises OSError for one that has ended."""
     return os.path.samestat(Path(f"/proc/{pid}/cwd").stat(), directory.stat())
-
-
-def _started(pid: int) -> int:
-    """Clock ticks from boot to the start of a process (field 22 of its stat file)."""
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    return int(stat.rpartition(")")[2].split()[19])

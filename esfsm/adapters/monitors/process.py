@@ -8,6 +8,7 @@ import psutil
 from esfsm.model.resources import Resources
 from esfsm.model.settings import Settings
 from esfsm.ports import ProcessIdentity
+from esfsm.processes import started
 
 __all__ = ["ProcessMonitor", "open_monitor"]
 
@@ -49,10 +50,9 @@ def _family(payload: ProcessIdentity) -> list[psutil.Process]:
         leader = psutil.Process(payload.pid)
         family = [leader, *leader.children(recursive=True)]
         # psutil knows the start only as a time of day, which changes when the clock is set.
-        stat = Path(f"/proc/{payload.pid}/stat").read_text(errors="replace")
+        return family if started(payload.pid) == payload.started else []
     except (psutil.Error, OSError):
         return []
-    return family if int(stat.rpartition(")")[2].split()[19]) == payload.started else []
 
 
 def _cpu_s(process: psutil.Process) -> float | None:

@@ -1,4 +1,4 @@
-"""Whether a process that holds event ranges still lives: the only place that asks the kernel.
+"""Which process is meant, and whether it still lives: the only place that asks the kernel for that.
 
 A pid alone may be another process's by now, so it is always told with the time of its start.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from esfsm.ports import ProcessIdentity
 
-__all__ = ["here", "lives", "this_process"]
+__all__ = ["here", "lives", "started", "this_process"]
 
 
 def here() -> str:
@@ -20,7 +20,12 @@ def here() -> str:
 def this_process() -> ProcessIdentity:
     """Ourselves."""
     pid = os.getpid()
-    return ProcessIdentity(pid, int(_stat(pid)[19]))
+    return ProcessIdentity(pid, started(pid))
+
+
+def started(pid: int) -> int:
+    """Clock ticks from boot to the start of a process (field 22 of its stat file). Raises OSError if it has gone."""
+    return int(_stat(pid)[19])
 
 
 def lives(process: ProcessIdentity) -> bool:
