@@ -40,7 +40,9 @@ __all__ = ["app", "main", "script"]
 
 DONE, FAILED, UNUSABLE, STOPPED = 0, 1, 2, 3
 
-LIFETIME = f"Seconds; the job that runs {LAST_S:g} s before its end is stopped then, and none is begun after that."
+LIFETIME = f"""\
+Seconds, or less if the queue says so; the job that runs {LAST_S:g} s before its end is stopped then, and none is begun
+after that."""
 NEWS: dict[type, str] = {
     p.FetchFailed: "no job could be fetched",
     p.JobUnanswered: "{}: the server gave no answer",

@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import orjson
-
 from esfsm.errors import UnreadableJob, UnusableInput
 from esfsm.lifetimes import learned_s
 from esfsm.model.allowance import allowance
 from esfsm.model.job import Job
-from esfsm.model.queuedata import QueueData
 from esfsm.model.reading import read_file
 from esfsm.model.settings import YEAR_S, Settings
+from esfsm.queuedata import read_queuedata
 
 __all__ = ["change_settings", "read_job", "read_settings"]
 
@@ -51,7 +49,7 @@ def read_settings(
         given, said_by = settings, dict.fromkeys(settings.model_fields_set, "argument")
     else:
         given, _ = Settings.layered(settings, None, config)
-        queuedata = _queuedata(given.queuedata, job.overwrite_queuedata)
+        queuedata = read_queuedata(given.queuedata, job.overwrite_queuedata)
         given, said_by = Settings.layered(settings, queuedata, config)
         follows = {name: value for name, value in allowance(job, queuedata).items() if name not in said_by}
         given = given.model_copy(update=follows)
@@ -86,16 +84,3 @@ def _absolute(settings: Settings) -> Settings:
     paths = {name: file.absolute() for name, file in files.items() if file is not None}
     local = {name: str(Path(url).absolute()) for name, url in urls.items() if url is not None and "://" not in url}
     return settings.model_copy(update={**paths, **local})
-
-
-def _queuedata(path: Path | None, overwrites: Mapping[str, object]) -> QueueData | None:
-    """What the queue says, from a file in CRIC's form, and what the job puts over it."""
-    if path is None and not overwrites:
-        return None
-    try:
-        content = {} if path is None else orjson.loads(read_file(path))
-    except OSError as error:
-        raise UnusableInput(f"queue data {path}: {error.strerror}") from None
-    except orjson.JSONDecodeError as error:
-        raise UnusableInput(f"queue data {path}: not JSON: {error}") from None
-    return QueueData.read(content, overwrites)

@@ -27,10 +27,11 @@ from esfsm.errors import (
 from esfsm.inbox import Clock, Inbox
 from esfsm.model.job import Job
 from esfsm.model.outcome import Outcome, PilotOutcome
+from esfsm.model.queuedata import QueueData
 from esfsm.model.report import JobReport
 from esfsm.model.settings import Settings
 from esfsm.ports import Jobs
-from esfsm.queuedata import keep_queuedata
+from esfsm.queuedata import keep_queuedata, read_queuedata
 from esfsm.run import run_workflow
 from esfsm.stops import stop_requests
 from esfsm.views.outcome import pilot_outcome
@@ -63,9 +64,10 @@ def run_pilot(
     """Fetch jobs and run them, until there is none for a while, so many are done, or the time is over.
 
     `workdir` holds the work directories, one for each job; what a dead pilot has left there is finished and reported
-    first. `settings`: as of `run_workflow`, for the pilot and each of its jobs. `lifetime_s`: from now on; the job that
-    runs `LAST_S` before its end is stopped then, and none is begun after that. `run` is called in place of
-    `run_workflow`, for those who want to see each job. `watch(fact, pilot)` is called after each fact of the pilot.
+    first. `settings`: as of `run_workflow`, for the pilot and each of its jobs. `lifetime_s`: from now on, or less if
+    the queue says so (`maxtime`); the job that runs `LAST_S` before its end is stopped then, and none is begun after
+    that. `run` is called in place of `run_workflow`, for those who want to see each job. `watch(fact, pilot)` is called
+    after each fact of the pilot.
 
     Raises `UnusableInput` when something that was given cannot be used. SIGTERM and SIGINT stop the job, with all
     finished work safe, and then the pilot; a job that has not begun is reported failed.
@@ -74,9 +76,11 @@ def run_pilot(
     base = Path(workdir).absolute()
     with closing(Workplaces(base)) as places:
         history = given.node_history or base / HISTORY
-        said = {**(settings or {}), "queuedata": keep_queuedata(given, base), "node_history": history}
+        queuedata = keep_queuedata(given, base)
+        said = {**(settings or {}), "queuedata": queuedata, "node_history": history}
         inbox = Inbox(Clock())
-        until = inbox.now() + max(0.0, lifetime_s - LAST_S)
+        queue = read_queuedata(queuedata) or QueueData()
+        until = inbox.now() + max(0.0, min(lifetime_s, queue.maxtime or inf) - LAST_S)
         pilot = p.Pilot(plugins.workflow("pilot"), p.Limits(jobs, until, given.job_attempts))
 
         def run_job(place: Workplace) -> Outcome:

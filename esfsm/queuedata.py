@@ -1,7 +1,8 @@
-"""What the queue says, fetched for a pilot and kept in a file: the only place that writes it."""
+"""What the queue says, fetched for a pilot and kept in a file: the only place that reads and writes it."""
 
 import os
 import stat
+from collections.abc import Mapping
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -13,13 +14,30 @@ from loguru import logger
 from esfsm import plugins
 from esfsm.errors import UnusableInput, WireError
 from esfsm.model.queuedata import QueueData
+from esfsm.model.reading import read_file
 from esfsm.model.settings import Settings
 
-__all__ = ["keep_queuedata"]
+__all__ = ["keep_queuedata", "read_queuedata"]
 
 FILE = "queuedata.json"
 FRESH_S = 3600.0
 """So long nobody is asked again; queues change by the day, and a site starts many pilots at once."""
+
+
+def read_queuedata(path: Path | None, overwrites: Mapping[str, object] | None = None) -> QueueData | None:
+    """What the queue says, from a file in CRIC's form, and what the job puts over it; None where neither is there.
+
+    Raises `UnusableInput`.
+    """
+    if path is None and not overwrites:
+        return None
+    try:
+        content = {} if path is None else orjson.loads(read_file(path))
+    except OSError as error:
+        raise UnusableInput(f"queue data {path}: {error.strerror}") from None
+    except orjson.JSONDecodeError as error:
+        raise UnusableInput(f"queue data {path}: not JSON: {error}") from None
+    return QueueData.read(content, overwrites)
 
 
 def keep_queuedata(settings: Settings, directory: Path) -> Path | None:

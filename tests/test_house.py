@@ -47,7 +47,7 @@ ARROWS = {
     "standins": {"wire", "errors"},
     "testing": {"plugins", "replayer", "simulation", "standins", "views", "wire", "errors"},
     "lifetimes": {"model", "errors"},
-    "given": {"lifetimes", "model", "errors"},
+    "given": {"lifetimes", "queuedata", "model", "errors"},
     "loop": {"core", "journal", "retelling", "model", "errors"},
     "run": {
         *("core", "equipment", "given", "heartbeats", "inbox", "journal", "lifetimes", "loop"),

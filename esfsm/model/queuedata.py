@@ -35,6 +35,8 @@ class QueueData(BaseModel):
     """MB; 0, as in the next one, says nothing."""
     maxwdir: float = Field(default=0, ge=0, le=MOST_MB)
     """MB."""
+    maxtime: float = Field(default=0, ge=0, le=YEAR_S)
+    """Seconds that a pilot may live here; 0 says nothing."""
     params: Mapping[str, object] = Field(default_factory=dict)
 
     @field_validator("params")

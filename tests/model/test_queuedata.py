@@ -19,7 +19,7 @@ def test_a_key_of_a_queue_is_no_name_of_a_queue() -> None:
 
 
 def test_keys_that_nobody_knows_are_kept() -> None:
-    assert QueueData.read({"maxtime": 5, "x": {"y": 1}}).model_extra == {"maxtime": 5, "x": {"y": 1}}
+    assert QueueData.read({"maxwidth": 5, "x": {"y": 1}}).model_extra == {"maxwidth": 5, "x": {"y": 1}}
 
 
 @pytest.mark.parametrize("content", [{}, {"Q": {}}])

@@ -99,6 +99,14 @@ def test_it_takes_no_job_when_its_time_is_over(pilot) -> None:
     assert (run.jobs, ended.sentence) == ([], "done: its time is over; jobs fetched: 0")
 
 
+@pytest.mark.parametrize(("maxtime", "jobs"), [(100, []), (10_000, [1]), (0, [1])], ids=["over", "time", "unsaid"])
+def test_a_queue_may_say_how_long_a_pilot_lives(pilot, tmp_path: Path, maxtime: float, jobs: list[int]) -> None:
+    (queue := tmp_path / "queue.json").write_text(json.dumps({"maxtime": maxtime}))
+    pilot(run := Runs(), jobs=1, lifetime_s=20_000, settings={"queuedata": queue})
+    assert run.jobs == jobs
+    assert all(until - (place / "job.json").stat().st_mtime < (maxtime or 20_000) for _, place, until in run.given)
+
+
 def test_a_job_is_told_when_the_pilots_time_is_over(pilot) -> None:
     pilot(run := Runs(), jobs=1, lifetime_s=10_000)
     pilot(Runs(), jobs=1)
