@@ -31,6 +31,7 @@ from esfsm.given import read_job
 from esfsm.inbox import Clock
 from esfsm.loop import Watch
 from esfsm.model.outcome import Outcome
+from esfsm.model.settings import Settings
 from esfsm.pilot import LAST_S, run_pilot
 from esfsm.run import run_workflow
 from esfsm.stops import STOP_SIGNALS
@@ -53,7 +54,8 @@ NEWS: dict[type, str] = {
 
 app = typer.Typer(
     help="The PanDA Event Service as a finite-state machine.",
-    epilog="Exit codes: 0 done, 1 failed, 2 unusable input, 3 stopped on request with all finished work safe.",
+    epilog="Exit codes: 0 done, 1 failed, 2 unusable input, 3 stopped on request with all finished work safe; "
+    "those of each command are in docs/codes.md.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -70,7 +72,12 @@ class Form(StrEnum):
     PNG = "png"
 
 
-Grace = Annotated[float | None, typer.Option(min=0, help="Seconds from a stop request to the end. Default: 60.")]
+GRACE = f"Seconds from a stop request to the end. Default: {Settings.model_fields['grace_s'].default:g}."
+Grace = Annotated[float | None, typer.Option(min=0, help=GRACE)]
+Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting of README.md.")]
+Config = Annotated[Path | None, typer.Option(help="A TOML file with settings.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print each outcome as one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
 
 @app.command()
@@ -82,10 +89,10 @@ def run(
     ranges: Annotated[Path | None, typer.Option(help="A JSON list of event ranges, as PanDA would send it.")] = None,
     output_url: Annotated[str | None, typer.Option(help="Where outputs are stored. Default: WORKDIR/outputs.")] = None,
     grace: Grace = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")] = None,
-    config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the outcome as one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    set_: Assignments = None,
+    config: Config = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run one job to its end. The same command again continues what was interrupted."""
     if ranges is not None and (events is not None or events_per_range is not None):
@@ -109,9 +116,9 @@ def run(
 def resume(
     workdir: Annotated[Path, typer.Argument(help="The work directory of a job that was stopped or killed.")],
     grace: Grace = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="What is to be other.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the outcome as one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    set_: Assignments = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Continue a job; all that it needs is in its work directory."""
     with _progress(quiet) as watch:
@@ -127,10 +134,10 @@ def pilot(
     jobs: Annotated[int | None, typer.Option(min=1, help="How many jobs; default: until there is none.")] = None,
     workdir: Annotated[Path, typer.Option(help="Holds the work directories, one for each job.")] = Path(),
     grace: Grace = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")] = None,
-    config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print each outcome as one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    set_: Assignments = None,
+    config: Config = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fetch jobs and run them, one after another; what a dead pilot has left in WORKDIR is finished first."""
     arguments = {"queue": queue, "communicator": communicator, "grace_s": grace, **_assignments(set_ or [])}
@@ -301,9 +308,18 @@ def _end(outcome: Outcome, json: bool) -> NoReturn:
 def _told(outcome: Outcome) -> str:
     lines = [f"job {outcome.panda_id} {outcome.sentence}"]
     lines += [f"  {copy.url}  {copy.size_bytes} bytes, adler32 {copy.adler32}" for copy in outcome.outputs]
-    if outcome.payload_exit_code:
-        lines.append(f"  the payload's own words: {outcome.journal.parent / 'payload.stderr'}")
+    if outcome.pilot_error_code:
+        lines.append(f"  PanDA's pilot error code: {outcome.pilot_error_code}")
+    if outcome.payload_exit_code and _has_content(words := outcome.journal.parent / "payload.stderr"):
+        lines.append(f"  the payload's own words: {words}")
     return "\n".join([*lines, f"  journal: {outcome.journal}"])
+
+
+def _has_content(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _tell_news(fact: p.Heard, of: p.Pilot) -> None:

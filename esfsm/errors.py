@@ -22,6 +22,7 @@ Expected trouble (a store that fails, a payload that dies) is a fact, not an exc
 `perform.py` turns it into the fact. The class names the fault, its attributes carry it.
 """
 
+from difflib import get_close_matches
 from enum import IntEnum
 
 __all__ = [
@@ -148,12 +149,18 @@ class UnreadableRanges(UnusableInput):
         super().__init__(f"{source}: {why}")
 
 
+SHOWN = 20
+"""Names that a sentence lists; of more, the nearest ones."""
+
+
 class UnknownName(UnusableInput):
     """No adapter, workflow or setting has that name."""
 
     def __init__(self, kind: str, name: str, known: list[str]) -> None:
         self.kind, self.name, self.known = kind, name, known
-        super().__init__(f"there is no {kind} {name!r}; known are: {', '.join(known) or 'none'}")
+        shown = known if len(known) <= SHOWN else get_close_matches(name, known, n=3, cutoff=0)
+        first = "known are" if shown is known else f"of {len(known)} the nearest are"
+        super().__init__(f"there is no {kind} {name!r}; {first}: {', '.join(shown) or 'none'}")
 
 
 class MissingExtra(UnusableInput):

@@ -141,7 +141,7 @@ class Performer:
         try:
             payload = self._tools.prepare_payload()
         except UnusableInput as error:
-            return f.PayloadFailed(exit_code=-1, error_code=PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, why=str(error))
+            return f.PayloadFailed(exit_code=None, error_code=PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, why=str(error))
         hooks = self._hooks(action.number)
         running = self._tools.executor.start(payload, hooks, event_service=isinstance(action, a.RunEsPayload))
         self._payloads[action.number].set_result(running)

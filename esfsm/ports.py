@@ -237,7 +237,8 @@ class Hooks(Protocol):
     def payload_ended(self, exit_code: int | None, error_code: int, why: str) -> None:
         """The process and the channel have ended; nothing follows. `error_code` is 0 for a good end.
 
-        `exit_code` is None for an adopted payload that has kept no word of its end.
+        `exit_code` is None for a payload that could not be started, and for an adopted one that has kept no word of
+        its end.
         """
 
     def setup_failed(self, exit_code: int, error_code: int, why: str) -> None:

@@ -1,29 +1,32 @@
 """The README runs: every block is executed, in their order, and prints what is shown.
 
-The table of settings is generated: `python tests/test_readme.py` writes it.
+The tables of settings and of error codes are generated: `python tests/test_readme.py` writes them.
 """
 
 import ast
+import inspect
 import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args, get_origin
 
 import pytest
 from pydantic_core import PydanticUndefined
 
-from esfsm.model import settings
+from esfsm.errors import PilotErrorCode
 from esfsm.model.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+CODES = ROOT / "docs/codes.md"
 PATIENCE_S = 60.0
 
 _BLOCK = re.compile(r"(?P<before>[^\n]*)\n\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
-_TABLE = re.compile(r"(<!-- settings:[^\n]*-->\n).*?(<!-- /settings -->)", re.DOTALL)
+_TABLE = re.compile(r"(<!-- (settings|codes):[^\n]*-->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 
 class Block(NamedTuple):
@@ -88,7 +91,10 @@ def test_the_blocks_are_all_found() -> None:
     assert {"square.py", "job.json"} <= {block.file for block in blocks()}
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/zmumu/README.md"])
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/zmumu/README.md", "docs/codes.md", "docs/pilot3.md"],
+)
 def test_what_a_page_links_to_is_there(page: str) -> None:
     place = (ROOT / page).parent
     links = re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text())
@@ -102,20 +108,35 @@ def test_all_drawings_are_shown_or_linked() -> None:
     assert drawings <= set(re.findall(r"\]\(([^)]+)\)", README.read_text()))
 
 
-def test_the_table_of_settings_is_fresh() -> None:
-    assert README.read_text() == with_settings(README.read_text()), "python tests/test_readme.py"
+@pytest.mark.parametrize("page", [README, CODES], ids=lambda page: page.name)
+def test_the_tables_are_fresh(page: Path) -> None:
+    assert page.read_text() == with_tables(page.read_text()), "python tests/test_readme.py"
 
 
-def with_settings(text: str) -> str:
-    """The page with a fresh table."""
-    return _TABLE.sub(lambda found: f"{found[1]}{settings_table()}{found[2]}", text)
+def with_tables(text: str) -> str:
+    """A page with its table fresh."""
+    tables = {"settings": settings_table, "codes": codes_table}
+    return _TABLE.sub(lambda found: f"{found[1]}{tables[found[2]]()}{found[3]}", text)
 
 
 def settings_table() -> str:
     """Every setting with its default and the docstring under it."""
-    rows = [f"| `{name}` | {default(name)} | {meaning} |" for name, meaning in meanings()]
+    rows = [f"| `{name}` | {default(name)} | {meaning}{choice(name)} |" for name, meaning in meanings(Settings)]
     assert len(rows) == len(Settings.model_fields)
     return "\n".join(["| setting | default | what it is |", "|---|---|---|", *rows]) + "\n"
+
+
+def codes_table() -> str:
+    """Every error code with its number and the docstring under it."""
+    rows = [f"| {PilotErrorCode[name].value} | {name} | {meaning} |" for name, meaning in meanings(PilotErrorCode)]
+    assert len(rows) == len(PilotErrorCode)
+    return "\n".join(["| code | PanDA's name | what it says of a job |", "|---|---|---|", *rows]) + "\n"
+
+
+def choice(name: str) -> str:
+    """What a setting may be that is one of a few."""
+    kind = Settings.model_fields[name].annotation
+    return f" One of {', '.join(f'`{word}`' for word in get_args(kind))}." if get_origin(kind) is Literal else ""
 
 
 def default(name: str) -> str:
@@ -126,19 +147,18 @@ def default(name: str) -> str:
     return f"`{value}`"
 
 
-def meanings() -> Iterator[tuple[str, str]]:
-    """The names of the settings, and what stands under each in the source."""
-    (source,) = (
-        node
-        for node in ast.parse(Path(settings.__file__).read_text()).body
-        if isinstance(node, ast.ClassDef) and node.name == Settings.__name__
-    )
+def meanings(of: type) -> Iterator[tuple[str, str]]:
+    """The names in a class, and what stands under each in the source."""
+    (source,) = ast.parse(textwrap.dedent(inspect.getsource(of))).body
+    assert isinstance(source, ast.ClassDef)
     for field, below in zip(source.body, source.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            assert isinstance(below, ast.Expr), f"{field.target.id} has no docstring"
+        target = field.target if isinstance(field, ast.AnnAssign) else getattr(field, "targets", [None])[0]
+        if isinstance(target, ast.Name) and target.id != "model_config":
+            assert isinstance(below, ast.Expr), f"{target.id} has no docstring"
             assert isinstance(below.value, ast.Constant)
-            yield field.target.id, " ".join(str(below.value.value).split())
+            yield target.id, " ".join(str(below.value.value).split())
 
 
 if __name__ == "__main__":
-    README.write_text(with_settings(README.read_text()))
+    for generated in (README, CODES):
+        generated.write_text(with_tables(generated.read_text()))

@@ -17,7 +17,10 @@ __all__ = ["Limits"]
 CGROUP_SHARE = 0.95
 """The kernel kills at the limit of a control group, and it may choose the engine: so the payload is ended before."""
 TIME_TO_STOP_S = 10.0
-"""What a stop takes at least, beside what is to be stored: a payload that does not want to end, and the last word."""
+"""What a stop takes at least, beside what is to be stored: a payload that does not want to end (5 s until SIGKILL), and
+the last word."""
+STORING_SLOWS_DOWN = 2
+"""At the end of a batch slot everybody stores: it may take twice as long as it did. A guess."""
 
 
 @dataclass(slots=True)
@@ -47,12 +50,12 @@ class Limits:
 
     def stop_at(self, one_more_s: float, unsaved_s: float) -> float:
         """When to stop so that a range that runs may end, in `one_more_s` seconds, and what waits be stored."""
-        return self.until - TIME_TO_STOP_S - one_more_s - 2 * unsaved_s
+        return self.until - TIME_TO_STOP_S - one_more_s - STORING_SLOWS_DOWN * unsaved_s
 
     def out_of_time(self, now: float) -> Preempted:
         """That it is time to stop."""
         within_s = round(max(0.0, self.until - now), 3)
-        why = f"{self.why_until} is over in {within_s:.0f} s"
+        why = f"{self.why_until} is over in {within_s:.0f} s, and a stop may take so long"
         return Preempted(error_code=PilotErrorCode.REACHEDMAXTIME, why=why, within_s=within_s)
 
     def started(self, at: float) -> None:
@@ -86,28 +89,24 @@ class Limits:
     def _too_much(self, r: Resources) -> Iterator[tuple[int, str]]:
         """Error code and sentence of whatever is too large, or too small."""
         s, code = self.settings, PilotErrorCode
-        if s.memory_limit_bytes is not None and (r.memory_bytes or 0) > s.memory_limit_bytes:
-            why = f"the payload uses {_mb(r.memory_bytes)} of memory, and may use {_mb(s.memory_limit_bytes)}"
-            yield code.PAYLOADEXCEEDMAXMEM, why
-        if r.cgroup_limit_bytes is not None and (r.cgroup_bytes or 0) > CGROUP_SHARE * r.cgroup_limit_bytes:
-            why = f"the control group holds {_mb(r.cgroup_bytes)}, and the kernel kills at {_mb(r.cgroup_limit_bytes)}"
-            yield code.PAYLOADEXCEEDMAXMEM, why
-        if s.workdir_limit_bytes is not None and (r.workdir_bytes or 0) > s.workdir_limit_bytes:
-            why = f"the work directory has {_mb(r.workdir_bytes)}, and may have {_mb(s.workdir_limit_bytes)}"
-            yield code.USERDIRTOOLARGE, why
+        cgroup_bytes = None if r.cgroup_limit_bytes is None else CGROUP_SHARE * r.cgroup_limit_bytes
+        for taken, limit, error_code, sentence in (
+            (r.memory_bytes, s.memory_limit_bytes, code.PAYLOADEXCEEDMAXMEM, "the payload uses {} of memory, of {}"),
+            (r.cgroup_bytes, cgroup_bytes, code.PAYLOADEXCEEDMAXMEM, "the control group holds {} of memory, of {}"),
+            (r.workdir_bytes, s.workdir_limit_bytes, code.USERDIRTOOLARGE, "the work directory has {}, of {}"),
+            (r.largest_bytes, s.output_limit_bytes, code.OUTPUTFILETOOLARGE, f"{r.largest} has {{}}, of {{}}"),
+            (r.log_bytes, s.log_limit_bytes, code.STDOUTTOOBIG, "the payload has written {} of output, of {}"),
+        ):
+            if taken is not None and limit is not None and taken > limit:
+                yield error_code, sentence.format(_size(taken), _size(limit)) + " that it may have"
         if r.free_bytes is not None and r.free_bytes < s.free_limit_bytes:
-            why = f"only {_mb(r.free_bytes)} are free on the disk of the work directory"
-            yield code.NOLOCALSPACE, why
-        if (r.largest_bytes or 0) > s.output_limit_bytes:
-            why = f"{r.largest} has {_mb(r.largest_bytes)}, and may have {_mb(s.output_limit_bytes)}"
-            yield code.OUTPUTFILETOOLARGE, why
-        if (r.log_bytes or 0) > s.log_limit_bytes:
-            why = f"the payload has written {_mb(r.log_bytes)} of output, and may write {_mb(s.log_limit_bytes)}"
-            yield code.STDOUTTOOBIG, why
+            free, least = _size(r.free_bytes), _size(s.free_limit_bytes)
+            yield code.NOLOCALSPACE, f"only {free} are free on the disk of the work directory, and {least} are to be"
         if s.cpu_limit_s is not None and (r.cpu_s or 0.0) > s.cpu_limit_s:
-            why = f"the payload has used {r.cpu_s:.0f} s of CPU time, and may use {s.cpu_limit_s:.0f} s"
+            why = f"the payload has used {r.cpu_s:.0f} s of CPU time, of {s.cpu_limit_s:g} s that it may have"
             yield code.SIGXCPU, why
 
 
-def _mb(size_bytes: int | None) -> str:
-    return f"{(size_bytes or 0) / 1e6:.0f} MB"
+def _size(size_bytes: float) -> str:
+    """In bytes as long as those can be counted, else in MB."""
+    return f"{size_bytes:.0f} bytes" if size_bytes < 1e6 else f"{size_bytes / 1e6:.0f} MB"

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from esfsm.errors import UnknownName, UnusableInput
+from esfsm.model.container import ContainerCommand
 from esfsm.model.queuedata import GAP_S, YEAR_S, QueueData
 from esfsm.model.reading import read_file
 
@@ -90,8 +91,10 @@ class Settings(BaseSettings):
     """Shell text that a site runs before each payload (`source ...`), in the same shell. It is trusted: nothing of a
     job is ever put into it."""
     container: str | None = None
-    """What a payload runs in: `apptainer`, or a command line with {image}, {workdir}, {channel_directory} (its
-    /tmp), {transformations} and {command}, which stands alone for all arguments of the payload. None: no container."""
+    """What a payload runs in: `apptainer`, or a command line with {command}, which stands alone for all arguments of
+    the payload, {image}, {workdir}, {transformations} and {channel_directory}. The last one is to be mounted as the
+    /tmp of the container; where it is not named, the container must share the /tmp of this machine. None: no
+    container."""
     container_image: str | None = None
     """The image for a job that names none."""
 
@@ -112,16 +115,17 @@ class Settings(BaseSettings):
     """PanDA's pathConvention of archives; pilots say 1000 where they are at Rucio's paths, in scope transient."""
 
     zip_time_gap_s: Seconds = GAP_S
-    """How long an output may wait for its archive (queue data: zip_time_gap)."""
+    """How long an output may wait for its archive (queue data: zip_time_gap; pilot3: 7200)."""
     zip_max_ranges: int = Field(100, ge=1, le=10_000)
-    """An archive is packed as soon as so many outputs wait; it never holds more."""
+    """An archive is packed as soon as so many outputs wait; it never holds more. A guess."""
     zip_max_bytes: int = Field(2_000_000_000, ge=1, le=10**15)
-    """An archive is packed as soon as the outputs that wait have so many bytes."""
+    """An archive is packed as soon as the outputs that wait have so many bytes. A guess."""
 
     stage_out_rounds: int = Field(3, ge=1, le=100)
-    """How often all storages are tried for one archive before its ranges are reported failed."""
+    """How often all storages are tried for one archive before its ranges are reported failed. A guess."""
     report_attempts: int = Field(20, ge=1, le=100)
-    """How often a report or a request for ranges is made without an answer that can be believed."""
+    """How often a report or a request for ranges is made without an answer that can be believed. A guess: with the
+    pauses about a quarter of an hour."""
     empty_answers: int = Field(5, ge=1, le=100)
     """How often in a row a server must have no event ranges before that is believed: PanDA says so to several
     consumers at once while it has some."""
@@ -131,7 +135,8 @@ class Settings(BaseSettings):
     heartbeat_s: Seconds = Field(1800.0, gt=0)
     """How long the server hears nothing of a job that goes on (pilot3: 1800; PanDA takes it for lost after 10800)."""
     grace_s: Seconds = 60.0
-    """How long everything may take after a stop request: ranges that run, archives, reports, the last heartbeat."""
+    """How long everything may take after a stop request: ranges that run, archives, reports, the last heartbeat. A
+    guess between Slurm's KillWait (30 s) and AWS's spot notice (120 s)."""
     grace_for: Literal["all", "workers"] = "all"
     """workers: only ranges that run are bounded by it, and what is finished is stored however long that takes."""
     end_patience_s: Seconds = Field(1800.0, gt=0)
@@ -148,9 +153,12 @@ class Settings(BaseSettings):
     looping_limit_s: Seconds = Field(7200.0, gt=0)
     """How long a payload may say nothing and touch no file (pilot3's looping limit: 7200)."""
     memory_limit_bytes: int | None = Field(None, ge=1, le=10**15)
-    """What its processes may use (PSS); None: what follows from the job's resource type and its queue, as in pilot3."""
+    """What its processes may use (PSS); None: as in pilot3 what follows from the job's resource type (SCORE and MCORE:
+    2 GB a core, _LOMEM: 1, _HIMEM: 3, any other: 4.001) or else the queue's maxrss, and pilot_rss_grace (100 %) on
+    top."""
     workdir_limit_bytes: int | None = Field(None, ge=1, le=10**15)
-    """What a work directory may hold; None: what follows from the queue, as in pilot3."""
+    """What a work directory may hold; None: as in pilot3 the queue's maxwdir (16.3 GB where it has none) and
+    pilot_maxwdir_grace (20 %) on top; without queue data no limit."""
     free_limit_bytes: int = Field(10**9, ge=0, le=10**15)
     """What must be free on its disk (pilot3: 1 GB)."""
     output_limit_bytes: int = Field(500 * 10**9, ge=1, le=10**15)
@@ -158,13 +166,14 @@ class Settings(BaseSettings):
     log_limit_bytes: int = Field(2 * 2**30, ge=1, le=10**15)
     """How large the payload's standard output or error may be (pilot3: 2 GiB)."""
     log_rotate_bytes: int = Field(512 * 2**20, ge=0, le=10**15)
-    """When one of them is put aside, so that the newest three such parts stay; 0: never."""
+    """When one of them is put aside, so that the newest three such parts stay, within the limit; 0: never."""
     cpu_limit_s: Annotated[float, Field(gt=0, le=100_000 * YEAR_S)] | None = None
     """CPU time of the payload; None: no limit (pilot3 only reports it)."""
     proxy_limit_s: Seconds = 3600.0
     """How long the X.509 proxy must be good, or the job stops while it still can report (pilot3: 3600)."""
     walltime_limit_s: Seconds | None = Field(None, gt=0)
-    """When the job must have ended; pushed jobs: maxWalltime and pilot_walltime_grace."""
+    """When the job must have ended; None: maxWalltime of a pushed job (job_maxwalltime) and pilot_walltime_grace, else
+    no limit. It is stopped in time to end the ranges that run and to store what waits, 10 s before at the latest."""
 
     stage_out_by: Literal["risk", "gap"] = "risk"
     """When outputs are packed: at `zip_time_gap_s` at the latest, and by risk as soon as the work that a sudden end
@@ -178,9 +187,11 @@ class Settings(BaseSettings):
     """Where that is learned: a file in which each job of this node leaves how it ended; `esfsm pilot` has one."""
 
     setup_retries: int = Field(1, ge=0, le=100)
-    """How often a payload is started again that ended badly before it asked for an event range."""
+    """How often a payload is started again that ended badly before it asked for an event range, as one whose set-up, or
+    whose container, fails."""
     adopt_patience_s: Seconds = Field(600.0, gt=0)
-    """How long a payload that outlived its engine may say nothing before its event ranges run again in a new one."""
+    """How long a payload that outlived its engine may say nothing before its event ranges run again in a new one. A
+    guess."""
 
     sync: Literal["always", "effects", "never"] = "effects"
     """What a power failure may cost: nothing, nothing with an effect outside, or what the kernel still held."""
@@ -194,6 +205,13 @@ class Settings(BaseSettings):
         if not all(line.isprintable() for line in lines):
             raise ValueError("it holds a character that cannot be printed")
         return value
+
+    @field_validator("container")
+    @classmethod
+    def _can_be_meant(cls, container: str | None) -> str | None:
+        if container is not None:
+            ContainerCommand.parse(container)
+        return container
 
     def storage_urls(self, workdir: Path) -> tuple[str, ...]:
         """The directories for stage-out, in the order in which they are tried."""
@@ -236,7 +254,8 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
-            raise UnusableInput(f"setting {name} ({said_by[name]}): {first['msg']}") from None
+            why = str(first.get("ctx", {}).get("error") or first["msg"].replace("Input", "it", 1))
+            raise UnusableInput(f"setting {name} ({said_by[name]}): {first['input']!r} cannot be used: {why}") from None
 
     @classmethod
     def by_name(cls, layer: Mapping[str, object]) -> dict[str, object]:

@@ -116,7 +116,7 @@ def test_an_exit_code_is_told_with_what_it_means_to_panda(
 def test_a_payload_that_cannot_be_started_has_ended(start: Start, plain: bool, program: str, why: str) -> None:
     sentence = f"the payload cannot be started: {program}: {why}"
     told = start(program=program, plain=plain).heard.next()
-    assert told == ("payload_ended", (-1, PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, sentence))
+    assert told == ("payload_ended", (None, PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, sentence))
 
 
 @plain_and_not
@@ -276,7 +276,7 @@ def test_a_channel_that_cannot_be_opened_is_the_end(tmp_path: Path) -> None:
     end = Run(GenericExecutor(Settings(), fail), given, event_service=True).heard.next()
     assert end == (
         "payload_ended",
-        (-1, PilotErrorCode.MESSAGEHANDLINGFAILURE, "/tmp/zmq_x is in use by another server"),
+        (None, PilotErrorCode.MESSAGEHANDLINGFAILURE, "/tmp/zmq_x is in use by another server"),
     )
 
 
@@ -286,7 +286,7 @@ def test_a_channel_that_the_system_refuses_is_the_end(tmp_path: Path) -> None:
 
     given = Payload(payload("simulate"), tmp_path, {}, tmp_path / "out.txt", tmp_path / "err.txt")
     name, (exit_code, error_code, why) = Run(GenericExecutor(Settings(), fail), given, event_service=True).heard.next()
-    assert (name, exit_code, error_code) == ("payload_ended", -1, PilotErrorCode.PAYLOADEXECUTIONEXCEPTION)
+    assert (name, exit_code, error_code) == ("payload_ended", None, PilotErrorCode.PAYLOADEXECUTIONEXCEPTION)
     assert "Too many open files" in why
 
 

@@ -82,7 +82,7 @@ def test_a_set_up_that_fails_ends_the_payload_with_its_exit_code(setup: str, tmp
     payload = prepared(plain_job(), tmp_path, payload_setup=setup)
     at = payload.arguments.index("payload") + 1
     ended = run([*payload.arguments[:at], "echo", "it ran"])
-    assert (ended.returncode, ended.stdout) == (3, "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "", "payload_setup ended with exit code 3\n")
 
 
 @pytest.mark.parametrize("given", [{"payload_setup": "true"}, {"container": "apptainer", "container_image": "x"}])
@@ -175,10 +175,17 @@ def test_the_job_names_the_image_or_else_the_site(said: dict[str, str], image: s
         ("run 'x {command}", "No closing quotation"),
     ],
 )
-def test_a_template_that_cannot_be_meant_is_refused(container: str, why: str, tmp_path: Path) -> None:
+def test_a_template_that_cannot_be_meant_is_refused(container: str, why: str) -> None:
     with pytest.raises(UnusableInput) as raised:
-        prepared(plain_job(), tmp_path, container=container, container_image="x")
+        Settings.layered({"container": container})
+    assert str(raised.value).startswith(f"setting container (argument): {container!r} cannot be used: ")
     assert why in str(raised.value)
+
+
+def test_a_container_without_a_tmp_of_ours_shares_that_of_the_machine(tmp_path: Path) -> None:
+    payload = prepared(es_job(), tmp_path, container="unshare -r {command}")
+    assert (payload.arguments[:2], payload.channel_directory) == (["unshare", "-r"], Path("/tmp"))
+    assert list(tmp_path.glob("tmp")) == []
 
 
 def test_braces_that_hold_no_name_are_the_templates_own(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_before_our_time_is_over_the_job_is_stopped_so_that_the_rest_can_be_stor
     assert running.now == pytest.approx(running.facts[0].at + 990.0)
     preempted = running.asked("note").fact
     assert (preempted.error_code, preempted.within_s) == (1213, 10.0)
-    assert preempted.why == "the lifetime of the pilot is over in 10 s"
+    assert preempted.why == "the lifetime of the pilot is over in 10 s, and a stop may take so long"
     running.note()
     assert running.engine.grace.ends_at == running.facts[0].at + 1000.0
 
@@ -213,7 +213,7 @@ def test_the_longer_ranges_and_stores_take_the_earlier_that_is():
 def test_a_job_that_is_given_a_walltime_ends_by_it():
     running = job(walltime_limit_s=500.0).running("r1")
     running.ring_until("note")
-    assert running.asked("note").fact.why == "the walltime of 500 s is over in 10 s"
+    assert running.asked("note").fact.why == "the walltime of 500 s is over in 10 s, and a stop may take so long"
 
 
 def test_a_plain_job_is_stopped_in_time_too():
@@ -222,7 +222,10 @@ def test_a_plain_job_is_stopped_in_time_too():
     running.tell(f.TimeLimited(until=running.now + 5.0, why="the lifetime of the pilot"))
     running.note()
     assert running.state == "stopped"
-    assert running.engine.final.trouble == (1213, "the lifetime of the pilot is over in 5 s")
+    assert running.engine.final.trouble == (
+        1213,
+        "the lifetime of the pilot is over in 5 s, and a stop may take so long",
+    )
 
 
 # --- limits ----------------------------------------------------------------------------------------------------

@@ -17,11 +17,26 @@ def limits(**settings: object) -> Limits:
 
 
 TOO_MUCH = [
-    ({"memory_limit_bytes": 10}, {"memory_bytes": 11}, 1235, "the payload uses 0 MB of memory, and may use 0 MB"),
+    (
+        {"memory_limit_bytes": 10},
+        {"memory_bytes": 11},
+        1235,
+        "the payload uses 11 bytes of memory, of 10 bytes that it may have",
+    ),
     ({}, {"cgroup_bytes": 96, "cgroup_limit_bytes": 100}, 1235, "the control group holds"),
     ({"workdir_limit_bytes": 10}, {"workdir_bytes": 11}, 1104, "the work directory has"),
-    ({}, {"free_bytes": 999_999_999}, 1098, "only 1000 MB are free"),
-    ({"output_limit_bytes": 10}, {"largest": "a.root", "largest_bytes": 11}, 1124, "a.root has 0 MB"),
+    (
+        {},
+        {"free_bytes": 999_999_999},
+        1098,
+        "only 1000 MB are free on the disk of the work directory, and 1000 MB are to be",
+    ),
+    (
+        {"output_limit_bytes": 10},
+        {"largest": "a.root", "largest_bytes": 11},
+        1124,
+        "a.root has 11 bytes, of 10 bytes that",
+    ),
     ({"log_limit_bytes": 10}, {"log_bytes": 11}, 1106, "the payload has written"),
     ({"cpu_limit_s": 10.0}, {"cpu_s": 10.1}, 1204, "the payload has used 10 s of CPU time"),
 ]

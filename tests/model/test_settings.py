@@ -73,7 +73,7 @@ def test_an_argument_of_none_and_an_empty_variable_say_nothing(monkeypatch: pyte
 
 
 def test_a_setting_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnknownName, match=r"there is no setting .core.; known are: .*cores"):
+    with pytest.raises(UnknownName, match=r"there is no setting .core.; of [0-9]+ the nearest are: cores, "):
         Settings.layered({"core": 1})
     with pytest.raises(UnknownName, match="there is no setting 'core'"):
         Settings.layered(config=config(tmp_path, "core = 1\n"))
@@ -108,7 +108,7 @@ def test_a_number_of_processes_that_somebody_gives_us_is_read_strictly() -> None
 @pytest.mark.parametrize("variable", ["ESFSM_CORE", "ESFSM_", "ESFSM_cores", "ESFSM_ZIP_TIME_GAP"])
 def test_a_variable_of_ours_that_is_misspelt_is_refused(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "1")
-    with pytest.raises(UnknownName, match=f"there is no setting '{variable}'; known are: .*ESFSM_CORES, "):
+    with pytest.raises(UnknownName, match=f"there is no setting '{variable}'; of [0-9]+ the nearest are: ESFSM_"):
         Settings.layered()
 
 

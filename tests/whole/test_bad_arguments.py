@@ -9,18 +9,27 @@ from contract.brokers import only_to_be_read, without_event_ranges
 from whole.commands import DONE, FAILED, SOON, UNUSABLE, Command, MakeJob, booked, said
 from whole.processes import pipe
 
+from esfsm.model.settings import Settings
+
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["--set", "grace_s"], "--set grace_s: KEY=VALUE is expected"),
-        (["--set", "grace_s=soon"], "setting grace_s (argument): Input should be a valid number"),
-        (["--set", "grace_s=-1"], "setting grace_s (argument): Input should be greater than or equal to 0"),
+        (["--set", "grace_s=soon"], "setting grace_s (argument): 'soon' cannot be used: it should be a valid number"),
+        (
+            ["--set", "grace_s=-1"],
+            "setting grace_s (argument): '-1' cannot be used: it should be greater than or equal to 0",
+        ),
         (
             ["--set", "grace=1"],
-            "there is no setting 'grace'; known are: access_point, adopt_patience_s, ",
+            f"there is no setting 'grace'; of {len(Settings.model_fields)} the nearest are: grace_s, ",
         ),
         (["--set", "communicator=pandora"], "there is no communicator 'pandora'; known are: harvester, local, panda"),
+        (
+            ["--set", "container=run {img} {command}"],
+            "setting container (argument): 'run {img} {command}' cannot be used: there is no {img}; known are: image, ",
+        ),
         (["--set", "workflow=mine"], "there is no workflow 'mine'; known are: "),
         (["--set", "workflow=mine.toml"], "mine.toml: it cannot be read: [Errno 2] No such file or directory"),
         (["--set", "max_attempt=1000"], "setting max_attempt: 1000 is more than 999"),
@@ -43,8 +52,8 @@ def test_an_argument_that_cannot_be_used(
             b"\xff",
             "configuration file {config}: 'utf-8' codec can't decode byte 0xff in position 0: ",
         ),
-        (b"grace = 1", "there is no setting 'grace'; known are: "),
-        (b"grace_s = 'soon'", "setting grace_s (file): Input should be a valid number"),
+        (b"grace = 1", f"there is no setting 'grace'; of {len(Settings.model_fields)} the nearest are: grace_s, "),
+        (b"grace_s = 'soon'", "setting grace_s (file): 'soon' cannot be used: it should be a valid number"),
     ],
 )
 def test_a_configuration_that_cannot_be_used(
@@ -61,7 +70,7 @@ def test_an_environment_that_cannot_be_used(
 ) -> None:
     monkeypatch.setenv("ESFSM_GRACE_S", "soon")
     told = said(esfsm("run", make_job(), "--workdir", workdir, "--events", 3))
-    assert told.startswith("setting grace_s (environment): Input should be a valid number")
+    assert told.startswith("setting grace_s (environment): 'soon' cannot be used: it should be a valid number")
 
 
 def test_an_executor_that_is_not_here_fails_the_job_which_goes_on_with_another(

@@ -94,7 +94,7 @@ class ESProcess(Thread):
         return self._process.identity.pid if self._process else None
 
     def poll(self) -> int | None:
-        """The exit code of the payload; None until all that it said has been handled."""
+        """The exit code of the payload; None until all that it said has been handled, -1 where it was never there."""
         return self._exit_code
 
     def stop(self, grace_s: float = 0.0) -> None:
@@ -162,11 +162,12 @@ class ESProcess(Thread):
     def _tell_end(self, verdict: Verdict) -> None:
         if self._hooks is None:
             return
-        exit_code, spoke = self._exit_code, self._stock.asked or self._stopped_early or self._cause is not None
-        if exit_code not in (None, 0, -1) and not spoke:
+        exit_code = self._process.exit_code if self._process else None
+        spoke = self._stock.asked or self._stopped_early or self._cause is not None
+        if exit_code and not spoke:
             self._hooks.setup_failed(exit_code, *verdict)
         else:
-            self._hooks.payload_ended(self._exit_code, *verdict)
+            self._hooks.payload_ended(exit_code, *verdict)
 
     def _run(self, channel: Channel, process: Watched) -> Verdict:
         """Serve a payload that runs; what is to be said of its end."""

@@ -134,7 +134,7 @@ class _RunningPlain:
         try:
             process = Process(payload)
         except OSError as error:
-            hooks.payload_ended(-1, PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, not_started(payload, error))
+            hooks.payload_ended(None, PilotErrorCode.PAYLOADEXECUTIONEXCEPTION, not_started(payload, error))
             return
         self._process = process
         hooks.payload_started(process.identity)

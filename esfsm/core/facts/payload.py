@@ -42,7 +42,7 @@ class PayloadFinished(Fact):
 
 @fact
 class PayloadFailed(Fact):
-    """The payload ended badly or was ended, and its channel has been read to the end."""
+    """The payload ended badly or was ended, and its channel has been read to the end. None: or it was never there."""
 
     exit_code: int | None
     error_code: int
