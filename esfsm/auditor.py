@@ -15,6 +15,7 @@ from esfsm.errors import PilotErrorCode, TransferError, UnusableInput, WireError
 from esfsm.journal.file import JOURNAL
 from esfsm.model.job import Job, JobKind
 from esfsm.model.report import Booked
+from esfsm.model.rse import RUCIO_PATHS
 from esfsm.model.settings import Settings
 from esfsm.ports import Archiver, OpenCommunicator, Storage
 from esfsm.replayer import retold
@@ -96,7 +97,8 @@ def _names(told: _Told, workdir: Path, troubles: list[str]) -> frozenset[str]:
     """Of all files in the directories where archives of the job are, or would be."""
     if told.job.kind is not JobKind.EVENTSERVICE:
         return frozenset()
-    directories = {*told.settings.storage_urls(workdir)}
+    rses = told.settings.destinations(workdir)
+    directories = {rse.url for rse in rses if rse.path_convention != RUCIO_PATHS}  # a path for each: nothing to list
     directories |= {archive.url.rpartition("/")[0] for archive in told.book.stored}
     names: set[str] = set()
     for directory in sorted(directories):

@@ -10,10 +10,11 @@ from esfsm.model.job import Job
 from esfsm.model.reading import read_file
 from esfsm.model.settings import YEAR_S, Settings
 from esfsm.queuedata import read_queuedata
+from esfsm.storages import read_rses
 
 __all__ = ["change_settings", "read_job", "read_settings"]
 
-PLACES = ("broker", "node_history", "queuedata", "ranges", "transformations")
+PLACES = ("broker", "node_history", "queuedata", "ranges", "storages", "transformations")
 """Settings that are paths."""
 KEPT = {
     "workflow": "a job keeps the table that it was begun with",
@@ -43,6 +44,7 @@ def read_settings(
 
     Raises `UnusableInput`.
     """
+    queuedata = None
     if isinstance(settings, Settings):
         if config is not None:
             raise UnusableInput("a configuration file and whole Settings contradict each other: give one of them")
@@ -53,6 +55,9 @@ def read_settings(
         given, said_by = Settings.layered(settings, queuedata, config)
         follows = {name: value for name, value in allowance(job, queuedata).items() if name not in said_by}
         given = given.model_copy(update=follows)
+    if given.storages is not None and "output_url" not in said_by:
+        rses = read_rses(given.storages, queuedata.astorages if queuedata else {})
+        given = given.model_copy(update={"rses": rses})
     if given.node_history is not None and "node_lifetime_s" not in said_by:
         given = given.model_copy(update={"node_lifetime_s": learned_s(given.node_history, given.node_lifetime_s)})
     given = _absolute(given.model_copy(update={"input_url": given.input_url or str(inputs)}))

@@ -38,7 +38,7 @@ class Transfers:
         self._job, self._workdir, self._settings = job, workdir, settings
         self._packed: set[str] = set()
         """Archives that were packed, and synced, by this process."""
-        self._rses = settings.storage_urls(workdir)
+        self._rses = settings.destinations(workdir)
 
     def check(self) -> None:
         """Whether there is a storage for each place, and a place for each file.
@@ -48,7 +48,7 @@ class Transfers:
         of_job = {spec.lfn for spec in self._job.in_files} | {spec.lfn for spec in self._job.out_files} - PAYLOADS_OWN
         if taken := sorted(of_job.intersection(OURS)):
             raise UnusableInput(f"the job has a file {taken[0]}, and so has every work directory")
-        for url in (*self._rses, self._settings.input_url or "."):
+        for url in (*(rse.url for rse in self._rses), self._settings.input_url or "."):
             self._storage(url)
 
     def stage_in(self) -> f.Fact:
@@ -141,7 +141,7 @@ class Transfers:
             if spec.may_be_missing and not (self._workdir / spec.lfn).is_file():
                 continue
             try:
-                copies.append(self._put_anywhere(spec.lfn))
+                copies.append(self._put_anywhere(spec.lfn, spec.scope))
             except TransferError as error:
                 return f.StageOutFailed(error_code=error.pilot_error_code, why=str(error))
         return f.OutputsStaged(files=tuple(copies))
@@ -172,18 +172,18 @@ class Transfers:
         stored = self._storage(url).get(url, self._workdir / spec.lfn)
         return f.FileCopy(spec.lfn, *stored)
 
-    def _put(self, lfn: str, rse: int) -> f.FileCopy:
-        url = f"{self._rses[rse]}/{lfn}"
+    def _put(self, lfn: str, rse: int, scope: str | None = None) -> f.FileCopy:
+        url = self._rses[rse].url_of(lfn, scope)
         return f.FileCopy(lfn, *self._storage(url).put(self._workdir / lfn, url))
 
-    def _put_anywhere(self, lfn: str) -> f.FileCopy:
+    def _put_anywhere(self, lfn: str, scope: str | None) -> f.FileCopy:
         """To the first storage, or the next one if that fails; raises what the last one said."""
         for rse in range(len(self._rses) - 1):
             try:
-                return self._put(lfn, rse)
+                return self._put(lfn, rse, scope)
             except TransferError:
                 continue
-        return self._put(lfn, len(self._rses) - 1)
+        return self._put(lfn, len(self._rses) - 1, scope)
 
 
 def _changed(path: Path, stamp: int) -> bool:

@@ -47,7 +47,8 @@ ARROWS = {
     "standins": {"wire", "errors"},
     "testing": {"plugins", "replayer", "simulation", "standins", "views", "wire", "errors"},
     "lifetimes": {"model", "errors"},
-    "given": {"lifetimes", "queuedata", "model", "errors"},
+    "given": {"lifetimes", "queuedata", "storages", "model", "errors"},
+    "storages": {"plugins", "model", "errors"},
     "loop": {"core", "journal", "retelling", "model", "errors"},
     "run": {
         *("core", "equipment", "given", "heartbeats", "inbox", "journal", "lifetimes", "loop"),

@@ -103,8 +103,9 @@ def settings_of(
     known = {"communicator": "panda", **wishes, "zip_time_gap_s": gap_s or None}
     unsaid = {name: value for name, value in known.items() if name not in said_by}
     given, said_by = read_settings(job, {**unsaid, "executor_type": "generic"}, None, workdir)
-    if given.output_url is None or "output_rse_id" not in said_by:
-        raise UnusableInput("there is no storage for archives: set ESFSM_OUTPUT_URL and ESFSM_OUTPUT_RSE_ID")
+    if not given.rses and (given.output_url is None or "output_rse_id" not in said_by):
+        where = "set ESFSM_OUTPUT_URL and ESFSM_OUTPUT_RSE_ID, or ESFSM_STORAGES"
+        raise UnusableInput(f"there is no storage for archives: {where}")
     return given, said_by
 
 

@@ -12,7 +12,7 @@ from posixpath import basename
 from esfsm.core.actions import Member
 from esfsm.core.facts import FileCopy
 from esfsm.model.report import ArchiveRecord, Report
-from esfsm.model.settings import Settings
+from esfsm.model.rse import Rse
 
 __all__ = ["DIAG_LENGTH", "NEVER", "Batch", "Output", "archive_name", "members_of", "pause_s"]
 
@@ -83,6 +83,9 @@ class Batch:
     members: tuple[Member, ...] = ()
     archive: FileCopy | None = None
     rse: int = 0
+    """The storage to try, as an index of `Settings.destinations`."""
+    stored_at: Rse | None = None
+    """Where it is; the settings of a later engine may name others."""
     error_code: int = 0
     why: str = ""
     met: str = ""
@@ -102,11 +105,11 @@ class Batch:
     given_up: bool = False
     """Reported often enough without an answer; it waits for an engine that takes the job up again."""
 
-    def report(self, settings: Settings) -> Report:
+    def report(self) -> Report:
         """What is said to the server about these ranges."""
         if self.archive is None:
             return Report(self.event_range_ids, error_code=self.error_code, error_diag=self.why[:DIAG_LENGTH])
+        assert self.stored_at is not None, "reported before it was stored"
         lfn, size_bytes, adler32, url = astuple(self.archive)
-        rse_id = settings.failover_rse_id if self.rse else settings.output_rse_id
-        record = ArchiveRecord(lfn, size_bytes, adler32, rse_id, settings.path_convention, url)
+        record = ArchiveRecord(lfn, size_bytes, adler32, self.stored_at.rse_id, self.stored_at.path_convention, url)
         return Report(self.event_range_ids, archive=record)

@@ -162,6 +162,7 @@ class StageOut:
         batch = self.batches[key]
         assert batch.archive is not None, "stored before it was packed"
         batch.archive = FileCopy(key, batch.archive.size_bytes, batch.archive.adler32, url)
+        batch.stored_at = self.settings.destinations()[batch.rse]
         self._go_on(batch, "report")
 
     def lost(self, key: str, why: str) -> None:
@@ -218,7 +219,7 @@ class StageOut:
 
     @property
     def _rses(self) -> int:
-        return 1 if self.settings.failover_url is None else 2
+        return len(self.settings.destinations())
 
     @staticmethod
     def _go_on(batch: Batch, todo: str) -> None:
@@ -296,7 +297,7 @@ class StageOut:
             if batch.tries >= self.settings.report_attempts:
                 why = f"no answer to {batch.tries} reports: {batch.met}"
                 return Note(fact=ReportGivenUp(key=batch.key, why=why))
-            return ReportRanges(key=batch.key, report=batch.report(self.settings))
+            return ReportRanges(key=batch.key, report=batch.report())
         if batch.tries >= self.settings.stage_out_rounds:
             code = batch.error_code or PilotErrorCode.STAGEOUTFAILED
             return Note(fact=ArchiveRefused(lfn=batch.key, error_code=code, why=batch.why))

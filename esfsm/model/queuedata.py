@@ -37,6 +37,8 @@ class QueueData(BaseModel):
     """MB."""
     maxtime: float = Field(default=0, ge=0, le=YEAR_S)
     """Seconds that a pilot may live here; 0 says nothing."""
+    astorages: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Names of storage endpoints by activity."""
     params: Mapping[str, object] = Field(default_factory=dict)
 
     @field_validator("params")

@@ -17,6 +17,7 @@ from esfsm.errors import UnknownName, UnusableInput
 from esfsm.model.container import ContainerCommand
 from esfsm.model.queuedata import GAP_S, YEAR_S, QueueData
 from esfsm.model.reading import read_file
+from esfsm.model.rse import Rse
 
 __all__ = ["PILOTS_NAMES", "YEAR_S", "Settings"]
 
@@ -112,7 +113,12 @@ class Settings(BaseSettings):
     failover_rse_id: int = Field(2, ge=0, lt=10**11)
     """... and of the other."""
     path_convention: int | None = Field(None, ge=0, lt=10**11)
-    """PanDA's pathConvention of archives; pilots say 1000 where they are at Rucio's paths, in scope transient."""
+    """PanDA's pathConvention of archives: with 1000 they go to Rucio's paths, in scope transient."""
+    storages: Path | None = None
+    """Storage data, in place of the five above: a JSON file of endpoints in CRIC's form, chosen by the queue's
+    astorages, or a TOML file of RSEs. Tried are those of activity es_events or pw, then of es_failover or pw."""
+    rses: tuple[Rse, ...] = ()
+    """What follows from that: the storages for archives, in the order in which they are tried."""
 
     zip_time_gap_s: Seconds = GAP_S
     """How long an output may wait for its archive (queue data: zip_time_gap; pilot3: 7200)."""
@@ -213,10 +219,16 @@ class Settings(BaseSettings):
             ContainerCommand.parse(container)
         return container
 
-    def storage_urls(self, workdir: Path) -> tuple[str, ...]:
-        """The directories for stage-out, in the order in which they are tried."""
-        urls = (self.output_url or str(workdir / "outputs"), self.failover_url)
-        return tuple(url.rstrip("/") for url in urls if url)
+    def destinations(self, workdir: Path = Path()) -> tuple[Rse, ...]:
+        """The storages for stage-out, in the order in which they are tried; there is at least one."""
+        if self.rses:
+            return self.rses
+        said = (
+            (self.output_rse_id, self.output_url or str(workdir / "outputs")),
+            (self.failover_rse_id, self.failover_url),
+        )
+        convention = self.path_convention
+        return tuple(Rse(rse_id=n, url=url.rstrip("/"), path_convention=convention) for n, url in said if url)
 
     @classmethod
     def settings_customise_sources(

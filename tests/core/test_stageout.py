@@ -195,7 +195,7 @@ def test_an_archive_that_cannot_be_made_is_refused_for_a_reason_even_if_nobody_g
 
 def test_a_report_is_repeated_after_doubled_pauses_and_given_up_at_last():
     stageout, lfn = stored("r1", report_attempts=3)
-    first = ReportRanges(key=lfn, report=stageout.batches[lfn].report(Settings()))
+    first = ReportRanges(key=lfn, report=stageout.batches[lfn].report())
     now = T
     for pause in (1, 2):
         stageout.failed(lfn, now, 0, "timeout")
@@ -414,7 +414,7 @@ def test_failures_are_given_up_for_what_their_reports_met_with_not_for_what_the_
     stageout.failed("failures 1", T, 0, "the server is away")
     why = "no answer to 1 reports: the server is away"
     assert due(stageout, T + 99) == [Note(fact=ReportGivenUp(key="failures 1", why=why))]
-    assert stageout.batches["failures 1"].report(Settings()).error_diag == "Seek failed"
+    assert stageout.batches["failures 1"].report().error_diag == "Seek failed"
 
 
 def test_a_lost_archive_is_packed_again_at_once_from_the_same_members():

@@ -207,4 +207,4 @@ def test_settings_cannot_be_changed() -> None:
 def test_outputs_go_to_the_output_url_and_then_to_the_failover_url(
     chosen: dict[str, str], urls: tuple[str, ...]
 ) -> None:
-    assert Settings(**chosen).storage_urls(Path("/w")) == urls
+    assert tuple(rse.url for rse in Settings(**chosen).destinations(Path("/w"))) == urls

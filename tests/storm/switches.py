@@ -62,7 +62,7 @@ def store_before_report() -> Patches:
         batch = self.stageout.batches.get(lfn)
         if isinstance(fact, f.OutputsPacked) and batch is not None:
             self.ledger.step("archive_stored", batch.event_range_ids)
-            batch.todo = "report"
+            batch.todo, batch.stored_at = "report", self.settings.destinations()[0]
 
     yield patch.object(Ranges, "_hear_packer", hear_packer)
 

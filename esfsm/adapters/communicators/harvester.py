@@ -75,9 +75,10 @@ def open_harvester(job: Job, settings: Settings, workdir: Path, run: str) -> "Ha
     directory = access_point_of(settings)
     if job.kind is JobKind.EVENTSERVICE and (job.task_id is None or job.jobset_id is None):
         raise UnusableInput("Harvester gives no event ranges to a job without taskID and jobsetID")
-    for url in settings.storage_urls(workdir):
-        if _local(url) is None:
-            raise UnusableInput(f"Harvester stages out from directories that it shares with the worker, not from {url}")
+    for rse in settings.destinations(workdir):
+        if _local(rse.url) is None:
+            why = f"Harvester stages out from directories that it shares with the worker, not from {rse.url}"
+            raise UnusableInput(why)
     names = Names()
     own = directory / str(job.panda_id)
     shared = any((own / name).is_file() for name in names.jobs)  # map type ManyToOne: a directory a job
