@@ -245,9 +245,11 @@ class TransferError(EsfsmError):
 
     pilot_error_code = PilotErrorCode.STAGEOUTFAILED
 
-    def __init__(self, url: str, why: str, code: PilotErrorCode = PilotErrorCode.STAGEOUTFAILED) -> None:
-        self.url, self.why = url, why
-        self.pilot_error_code = code
+    def __init__(
+        self, url: str, why: str, code: PilotErrorCode = PilotErrorCode.STAGEOUTFAILED, *, final: bool = False
+    ) -> None:
+        self.url, self.why, self.pilot_error_code, self.final = url, why, code, final
+        """`final`: this storage will say the same the next time."""
         super().__init__(f"{url}: {why}")
 
 

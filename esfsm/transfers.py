@@ -128,7 +128,7 @@ class Transfers:
         except TransferError as error:
             if error.pilot_error_code is PilotErrorCode.MISSINGOUTPUTFILE:
                 return f.ArchiveLost(why=str(error))
-            return f.StoreFailed(error_code=error.pilot_error_code, why=str(error))
+            return f.StoreFailed(error_code=error.pilot_error_code, why=str(error), final=error.final)
         if (stored.size_bytes, stored.adler32) != (action.size_bytes, action.adler32):
             code = PilotErrorCode.STAGEOUTFAILED
             return f.StoreFailed(error_code=code, why=f"{action.lfn} is not the file that was packed any more")

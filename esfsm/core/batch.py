@@ -8,13 +8,14 @@ from dataclasses import astuple, dataclass
 from itertools import count
 from math import inf
 from posixpath import basename
+from zlib import crc32
 
 from esfsm.core.actions import Member
 from esfsm.core.facts import FileCopy
 from esfsm.model.report import ArchiveRecord, Report
 from esfsm.model.rse import Rse
 
-__all__ = ["DIAG_LENGTH", "NEVER", "Batch", "Output", "archive_name", "members_of", "pause_s"]
+__all__ = ["DIAG_LENGTH", "NEVER", "Batch", "Output", "archive_name", "chance", "members_of", "pause_s"]
 
 DIAG_LENGTH = 500
 """PanDA rolls a whole report back when one errorDiag is longer (seen on panda-server 0.8.1 and 1.0.4)."""
@@ -34,6 +35,11 @@ def archive_name(first: str) -> str:
 def pause_s(first_s: float, tries: int) -> float:
     """The pause after so many tries: doubled each time, 64 times the first at most."""
     return first_s * float(2 ** min(tries - 1, 6))
+
+
+def chance(key: str, tries: int) -> float:
+    """From 0 to 1, as good as random from one batch or try to another, and the same whenever it is replayed."""
+    return crc32(f"{key} {tries}".encode()) / 2**32
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,8 @@ class Batch:
     archive: FileCopy | None = None
     rse: int = 0
     """The storage to try, as an index of `Settings.destinations`."""
+    closed: frozenset[int] = frozenset()
+    """Storages that will not take it, however often they are asked."""
     stored_at: Rse | None = None
     """Where it is; the settings of a later engine may name others."""
     error_code: int = 0

@@ -211,7 +211,7 @@ class Ranges:
             case PackOutputs():
                 self._hear_packer(fact, action.lfn)
             case StoreArchive():
-                self._hear_storage(fact, action.lfn)
+                self._hear_storage(fact, action)
             case ReportRanges():
                 self._hear_server(fact, action)
 
@@ -244,17 +244,18 @@ class Ranges:
         self._errored("output_lost", lost, PilotErrorCode.MISSINGOUTPUTFILE, why)
         self.stageout.packed(lfn, fact)
 
-    def _hear_storage(self, fact: f.Fact, lfn: str) -> None:
+    def _hear_storage(self, fact: f.Fact, action: StoreArchive) -> None:
+        lfn = action.lfn
         ids = self.stageout.batches[lfn].event_range_ids
         if isinstance(fact, f.ArchiveStored):
             self.ledger.step(fact.name, ids)
-            self.stageout.stored(lfn, fact.url)
+            self.stageout.stored(lfn, fact.url, action.rse)
         elif isinstance(fact, f.ArchiveLost):
             self.ledger.step(fact.name, ids)
             self.stageout.lost(lfn, fact.why)
         else:
             self.ledger.step("store_failed", ids)
-            self.stageout.failed(lfn, fact.at, *_why(fact))
+            self.stageout.store_failed(lfn, fact.at, *_why(fact), final=getattr(fact, "final", False))
 
     def _hear_server(self, fact: f.Fact, action: ReportRanges) -> None:
         if not isinstance(fact, f.RangesAcknowledged):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from esfsm.core.actions import Action, Note, PackOutputs, ReportRanges, StoreArchive
-from esfsm.core.batch import NEVER, Batch, Output, archive_name, members_of, pause_s
+from esfsm.core.batch import NEVER, Batch, Output, archive_name, chance, members_of, pause_s
 from esfsm.core.facts import ArchiveRefused, FileCopy, OutputsPacked, ReportGivenUp
 from esfsm.core.pace import Pace
 from esfsm.core.risk import Exposure
@@ -64,6 +64,7 @@ class StageOut:
     def resume(self, now: float) -> None:
         """A new engine tries at once what the old one was to try later; its clock may have been another one."""
         for batch in self.batches.values():
+            batch.closed = frozenset()  # the storages may be others
             if batch.given_up:
                 batch.given_up, batch.tries, batch.not_before = False, 0, 0.0
             elif batch.not_before < NEVER:
@@ -157,12 +158,12 @@ class StageOut:
         else:
             del self.batches[key]
 
-    def stored(self, key: str, url: str) -> None:
+    def stored(self, key: str, url: str, rse: int) -> None:
         """An archive is at its destination."""
         batch = self.batches[key]
         assert batch.archive is not None, "stored before it was packed"
         batch.archive = FileCopy(key, batch.archive.size_bytes, batch.archive.adler32, url)
-        batch.stored_at = self.settings.destinations()[batch.rse]
+        batch.stored_at = self.settings.destinations()[rse]
         self._go_on(batch, "report")
 
     def lost(self, key: str, why: str) -> None:
@@ -205,17 +206,33 @@ class StageOut:
             self.failed(key, at, 0, why)
 
     def failed(self, key: str, at: float, error_code: int, why: str) -> None:
-        """A step did not succeed: another storage at once, or the same again after a pause."""
+        """A step did not succeed, and is tried again after a pause."""
+        batch = self._met(key, error_code, why)
+        batch.tries += 1
+        pause = pause_s(self.settings.retry_pause_s, batch.tries)
+        batch.not_before = at + pause * (1 - self.settings.retry_jitter * chance(key, batch.tries))
+
+    def store_failed(self, key: str, at: float, error_code: int, why: str, *, final: bool) -> None:
+        """Another storage is tried at once; after the last one all again that may yet take it, after a pause."""
+        batch = self._met(key, error_code, why)
+        if final:
+            batch.closed |= {batch.rse}
+        open_ones = [rse for rse in range(self._rses) if rse not in batch.closed]
+        later = [rse for rse in open_ones if rse > batch.rse]
+        if later:
+            batch.rse = later[0]
+        elif open_ones:
+            batch.rse = open_ones[0]
+            self.failed(key, at, error_code, why)
+        else:
+            batch.tries = self.settings.stage_out_rounds  # nobody is left to ask
+
+    def _met(self, key: str, error_code: int, why: str) -> Batch:
         batch = self.batches[key]
         batch.not_before, batch.met, batch.was_disturbed = 0.0, why, True
         if batch.members:  # failed ranges are reported with what they failed of
             batch.error_code, batch.why = error_code, why
-        if batch.todo == "store" and batch.rse < self._rses - 1:
-            batch.rse += 1
-            return
-        batch.rse = 0 if batch.todo == "store" else batch.rse
-        batch.tries += 1
-        batch.not_before = at + pause_s(self.settings.retry_pause_s, batch.tries)
+        return batch
 
     @property
     def _rses(self) -> int:

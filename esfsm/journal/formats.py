@@ -1,7 +1,8 @@
 """What a journal says in each of its formats: header and entries, written in the newest, read from all.
 
 Format 1 said neither which state was entered nor what was surely on the disk, and numbered each fact. Up to format 2
-nothing was measured, a stop bounded only what ran, and outputs waited for their gap.
+nothing was measured, a stop bounded only what ran, and outputs waited for their gap. Up to format 3 no storage said
+that it would never take an archive, and pauses were not cut short by chance.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,16 +17,19 @@ from esfsm.core.facts import FACTS, Fact, JobResumed, OutputProduced, RangesGran
 from esfsm.errors import UnusableJournal
 from esfsm.model.settings import Settings
 
-__all__ = ["FORMAT", "Entry", "Header", "entries_of", "first_fault", "header_of", "told_entry", "told_header"]
+__all__ = ["FORMAT", "Entry", "Header", "entries_of", "first_fault", "header_of", "told_entry", "told_header", "unsaid"]
 
-FORMAT = 3
+FORMAT = 4
 """Raised when older readers could not read what is written."""
 
 RENAMED = {1: {"ranges_refused": "report_given_up"}}
 """By format, facts that had another name."""
 
-UNSAID = {"monitor_s": 0.0, "grace_for": "workers", "stage_out_by": "gap"}
-"""Settings that no journal before format 3 tells, as things were then."""
+UNSAID: dict[int, dict[str, object]] = {
+    3: {"monitor_s": 0.0, "grace_for": "workers", "stage_out_by": "gap"},
+    4: {"retry_jitter": 0.0},
+}
+"""By format, settings that no journal before it tells, as things were then."""
 
 OWN = ("eventRangeID", "startEvent", "lastEvent")
 """What each event range has for itself."""
@@ -120,13 +124,18 @@ def header_of(told: Mapping[str, Any], path: Path) -> Header:
         sentence = f"format {_shown(version)} is not known to this version, which reads 1 to {FORMAT}"
         raise UnusableJournal(path, sentence)
     del said["crc"]
-    if version < 3 and isinstance(said.get("settings"), dict):
-        said["settings"] = {**UNSAID, **said["settings"]}
+    if isinstance(said.get("settings"), dict):
+        said["settings"] = {**unsaid(version), **said["settings"]}
     try:
         return _HEADER.validate_python({**said, "format": version})
     except ValidationError as error:
         sentence = "its first line is of another version; finish it with that one"
         raise UnusableJournal(path, f"{sentence} ({first_fault(error)})") from None
+
+
+def unsaid(version: int) -> dict[str, object]:
+    """Settings that a journal of this format does not tell."""
+    return {name: value for since, unsaid in UNSAID.items() if since > version for name, value in unsaid.items()}
 
 
 def entries_of(lines: Iterator[dict[str, Any]], version: int, path: Path) -> Iterator[Entry]:
@@ -189,8 +198,8 @@ def _fact(told: dict[str, Any], number: int, version: int, path: Path) -> Fact:
     for short, name_of_field in LONG.items():
         if short in told:
             told[name_of_field] = told.pop(short)
-    if name == JobResumed.name and version < 3 and isinstance(told.get("settings"), dict):
-        told["settings"] = {**UNSAID, **told["settings"]}
+    if name == JobResumed.name and isinstance(told.get("settings"), dict):
+        told["settings"] = {**unsaid(version), **told["settings"]}
     if isinstance(event_ranges := told.get("event_ranges"), list):
         told["event_ranges"] = list(_completed(event_ranges))
     try:

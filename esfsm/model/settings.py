@@ -137,6 +137,9 @@ class Settings(BaseSettings):
     consumers at once while it has some."""
     retry_pause_s: float = Field(1.0, ge=0, le=3600)
     """The pause before something is tried again; it doubles each time, up to 64 times this."""
+    retry_jitter: float = Field(0.5, ge=0, le=1)
+    """How much of the pause before an archive or a report is tried again chance may take away, so that the jobs of a
+    site do not all come back at once."""
 
     heartbeat_s: Seconds = Field(1800.0, gt=0)
     """How long the server hears nothing of a job that goes on (pilot3: 1800; PanDA takes it for lost after 10800)."""

@@ -256,7 +256,7 @@ def test_a_store_that_fails_is_repeated_and_then_the_ranges_fail_and_the_job():
 
 
 def test_a_report_that_nobody_answers_is_repeated_with_doubled_pauses_and_then_given_up():
-    job = Teller(report_attempts=3).stored("r1")
+    job = Teller(report_attempts=3, retry_jitter=0).stored("r1")
     pauses = []
     for _ in range(3):
         before = job.now

@@ -15,7 +15,7 @@ T = 100.0
 
 
 def stageout_with(*ids: str, at: float = T, size_bytes: int = 10, **settings: object) -> StageOut:
-    stageout = StageOut(Settings(**{"zip_time_gap_s": 60.0, "stage_out_by": "gap", **settings}))
+    stageout = StageOut(Settings(**{"zip_time_gap_s": 60.0, "stage_out_by": "gap", "retry_jitter": 0, **settings}))
     for event_range_id in ids:
         stageout.add(event_range_id, Output((f"/w/HITS.{event_range_id}",), size_bytes, at))
     return stageout
@@ -37,7 +37,7 @@ def packed(*ids: str, **settings: object) -> tuple[StageOut, str]:
 def stored(*ids: str, **settings: object) -> tuple[StageOut, str]:
     """... and stored, and their first report is asked for."""
     stageout, lfn = packed(*ids, **settings)
-    stageout.stored(lfn, "file:///out/a.tar")
+    stageout.stored(lfn, "file:///out/a.tar", 0)
     due(stageout)
     return stageout, lfn
 
@@ -124,7 +124,7 @@ def test_what_is_packed_is_stored_what_is_stored_is_reported_and_what_is_booked_
     (pack,) = due(stageout, flush=True)
     stageout.packed(pack.lfn, PACKED)
     assert due(stageout) == [StoreArchive(lfn=pack.lfn, size_bytes=1000, adler32="0badcafe")]
-    stageout.stored(pack.lfn, "file:///out/a.tar")
+    stageout.stored(pack.lfn, "file:///out/a.tar", 0)
     record = ArchiveRecord(pack.lfn, 1000, "0badcafe", rse_id=1, url="file:///out/a.tar")
     assert due(stageout) == [ReportRanges(key=pack.lfn, report=Report(("r1", "r2"), archive=record))]
     assert stageout.staged == {}
@@ -145,7 +145,7 @@ def test_a_range_whose_output_was_lost_is_neither_stored_nor_reported_with_the_a
     (pack,) = due(stageout, flush=True)
     stageout.packed(pack.lfn, OutputsPacked(size_bytes=500, adler32="0badcafe", lost=("r1",)))
     due(stageout)
-    stageout.stored(pack.lfn, "file:///out/a.tar")
+    stageout.stored(pack.lfn, "file:///out/a.tar", 0)
     (report,) = due(stageout)
     assert report.report.event_range_ids == ("r2",)
     assert report.report.archive.lfn == archive_name("r1"), "the name was given before"
@@ -161,9 +161,9 @@ def test_an_archive_of_lost_outputs_only_is_forgotten():
 
 def test_the_next_storage_is_tried_at_once_and_then_the_first_after_a_pause():
     stageout, lfn = packed("r1", failover_url="file:///failover")
-    stageout.failed(lfn, T, 1137, "down")
+    stageout.store_failed(lfn, T, 1137, "down", final=False)
     assert [action.rse for action in due(stageout)] == [1]
-    stageout.failed(lfn, T, 1137, "down, too")
+    stageout.store_failed(lfn, T, 1137, "down, too", final=False)
     assert due(stageout, now=T + 0.9) == []
     assert stageout.alarm() == T + 1
     assert [action.rse for action in due(stageout, now=T + 1)] == [0]
@@ -171,18 +171,46 @@ def test_the_next_storage_is_tried_at_once_and_then_the_first_after_a_pause():
 
 def test_the_storage_that_took_an_archive_is_the_one_that_is_reported():
     stageout, lfn = packed("r1", failover_url="file:///failover")
-    stageout.failed(lfn, T, 1137, "down")
-    due(stageout)
-    stageout.stored(lfn, "file:///failover/a.tar")
+    stageout.store_failed(lfn, T, 1137, "down", final=False)
+    (store,) = due(stageout)
+    stageout.stored(lfn, "file:///failover/a.tar", store.rse)
     (report,) = due(stageout)
     assert report.report.archive.rse_id == 2
 
 
+def test_a_storage_that_will_never_take_an_archive_is_not_asked_again():
+    stageout, lfn = packed("r1", failover_url="file:///failover")
+    stageout.store_failed(lfn, T, 1137, "quota is full", final=True)
+    assert [action.rse for action in due(stageout)] == [1]
+    stageout.store_failed(lfn, T, 1137, "down", final=False)
+    assert [action.rse for action in due(stageout, now=T + 1)] == [1]
+    stageout.store_failed(lfn, T, 1137, "read-only", final=True)
+    assert due(stageout) == [Note(fact=ArchiveRefused(lfn=lfn, error_code=1137, why="read-only"))]
+
+
+def test_a_new_engine_asks_all_storages_again():
+    stageout, lfn = packed("r1", stage_out_rounds=2)
+    stageout.store_failed(lfn, T, 1137, "quota is full", final=True)
+    stageout.resume(T)
+    stageout.store_failed(lfn, T, 1137, "down", final=False)
+    assert stageout.batches[lfn].closed == frozenset()
+
+
+def test_chance_takes_some_of_a_pause_away_and_always_the_same():
+    pauses = []
+    for name in ("r1", "r2", "r1"):
+        stageout, lfn = packed(name, retry_jitter=0.5, retry_pause_s=100)
+        stageout.store_failed(lfn, T, 1137, "down", final=False)
+        pauses.append(stageout.alarm() - T)
+    assert pauses[0] == pauses[2] != pauses[1]
+    assert all(50 <= pause <= 100 for pause in pauses)
+
+
 def test_an_archive_that_no_storage_takes_often_enough_is_refused_with_the_last_reason():
     stageout, lfn = packed("r1", stage_out_rounds=2, retry_pause_s=0)
-    stageout.failed(lfn, T, 1137, "down")
+    stageout.store_failed(lfn, T, 1137, "down", final=False)
     assert [action.name for action in due(stageout)] == ["store_archive"]
-    stageout.failed(lfn, T, 1138, "down still")
+    stageout.store_failed(lfn, T, 1138, "down still", final=False)
     assert due(stageout) == [Note(fact=ArchiveRefused(lfn=lfn, error_code=1138, why="down still"))]
 
 
@@ -210,7 +238,7 @@ def test_a_report_is_repeated_after_doubled_pauses_and_given_up_at_last():
 def test_the_tries_of_one_step_do_not_count_for_the_next():
     stageout = stageout_with("r1", stage_out_rounds=2, retry_pause_s=0)
     (pack,) = due(stageout, flush=True)
-    for step in (stageout.packed, lambda lfn, _: stageout.stored(lfn, "file:///out/a.tar")):
+    for step in (stageout.packed, lambda lfn, _: stageout.stored(lfn, "file:///out/a.tar", 0)):
         stageout.failed(pack.lfn, T, 1, "once")
         due(stageout)
         step(pack.lfn, PACKED)
@@ -288,7 +316,7 @@ def test_a_member_has_the_time_of_its_last_change_if_it_was_told(stamps, told):
 
 def test_a_new_engine_tries_at_once_what_the_old_one_was_to_try_later():
     stageout, key = packed("r1", retry_pause_s=1000)
-    stageout.failed(key, T, 1137, "down")
+    stageout.store_failed(key, T, 1137, "down", final=False)
     assert due(stageout, T) == []
     stageout.resume(T)
     assert [action.name for action in due(stageout, T)] == ["store_archive"]
@@ -444,14 +472,14 @@ def test_a_loss_does_not_count_for_the_storages():
     due(stageout)
     stageout.packed(lfn, PACKED)
     due(stageout)
-    stageout.failed(lfn, T, 1137, "down")
+    stageout.store_failed(lfn, T, 1137, "down", final=False)
     assert [action.name for action in due(stageout)] == ["store_archive"]
 
 
 def test_the_number_of_each_storage_and_the_convention_of_its_paths_are_those_of_the_settings():
     stageout, lfn = packed("r1", failover_url="file:///failover", failover_rse_id=1319, path_convention=1000)
-    stageout.failed(lfn, T, 1137, "down")
-    due(stageout)
-    stageout.stored(lfn, "file:///failover/a.tar")
+    stageout.store_failed(lfn, T, 1137, "down", final=False)
+    (store,) = due(stageout)
+    stageout.stored(lfn, "file:///failover/a.tar", store.rse)
     (report,) = due(stageout)
     assert (report.report.archive.rse_id, report.report.archive.path_convention) == (1319, 1000)

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from esfsm.journal.formats import RENAMED, UNSAID
+from esfsm.journal.formats import RENAMED, unsaid
 from esfsm.journal.lines import line
 
-YOUNGER = {"empty_answers", "adopt_patience_s", *UNSAID}
+YOUNGER = {"empty_answers", "adopt_patience_s", *unsaid(1)}
 """Settings that did not exist when format 1 was written; nor did these:"""
 YOUNGER_FIELDS = {"channel"}
 

@@ -25,7 +25,7 @@ from esfsm.adapters.communicators import database
 from esfsm.adapters.communicators.broker import Broker
 from esfsm.core.facts import PayloadStarted
 from esfsm.journal.file import JOURNAL
-from esfsm.journal.formats import UNSAID
+from esfsm.journal.formats import unsaid
 from esfsm.journal.reader import read
 from esfsm.loop import Watch
 
@@ -250,7 +250,7 @@ def no_ranges_left(place: Place) -> None:
 @_scenario
 def given_up_in_format_1(place: Place) -> None:
     """the server is away until reports are given up, in the first format of journals"""
-    _run_without_broker(place, place.broker.with_name("away"), **UNSAID)
+    _run_without_broker(place, place.broker.with_name("away"), **unsaid(1))
     as_format_1(place.workdir / JOURNAL)
 
 

@@ -217,7 +217,9 @@ def test_a_format_that_nobody_knows_is_refused_by_its_number(path: Path, version
     written(path, FEW)
     changed(path, b'"esfsm_journal":%d' % FORMAT, b'"esfsm_journal":%d' % version)
     for use in (read, Journal.open):
-        with pytest.raises(UnusableJournal, match=f"format {version} is not known to this version, which reads 1 to 3"):
+        with pytest.raises(
+            UnusableJournal, match=f"format {version} is not known to this version, which reads 1 to {FORMAT}"
+        ):
             use(path)
 
 

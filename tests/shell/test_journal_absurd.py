@@ -17,7 +17,7 @@ from esfsm.core.engine import Engine
 from esfsm.core.facts import FACTS
 from esfsm.errors import EsfsmError, ReplayDiverged, UnusableJournal
 from esfsm.inbox import Clock, Inbox
-from esfsm.journal.formats import SHORT
+from esfsm.journal.formats import FORMAT, SHORT
 from esfsm.journal.writer import Journal
 from esfsm.loop import Loop
 from esfsm.replayer import replay
@@ -101,10 +101,18 @@ def test_damage_before_an_odd_word_about_what_was_on_the_disk_is_no_end(path: Pa
 
 @pytest.mark.parametrize(
     ("version", "shown"),
-    [(True, "True"), (0, "0"), (4, "4"), (1.0, "1.0"), ("2", "2"), (None, "a NoneType"), (DEEP, "a list")],
+    [
+        (True, "True"),
+        (0, "0"),
+        (FORMAT + 1, str(FORMAT + 1)),
+        (1.0, "1.0"),
+        ("2", "2"),
+        (None, "a NoneType"),
+        (DEEP, "a list"),
+    ],
 )
 def test_a_format_that_is_none_is_refused(path: Path, version: object, shown: str) -> None:
-    sentence = f"format {shown} is not known to this version, which reads 1 to 3"
+    sentence = f"format {shown} is not known to this version, which reads 1 to {FORMAT}"
     assert refused(absurd(FAILOVER, "esfsm_journal", {"esfsm_journal": version}), path) == sentence
 
 
@@ -169,7 +177,7 @@ def test_a_decision_that_cannot_be_printed_is_shown_as_python_writes_it(path: Pa
 # --- facts ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("journal", [FAILOVER, FORMAT_1], ids=["format 2", "format 1"])
+@pytest.mark.parametrize("journal", [FAILOVER, FORMAT_1], ids=["newest", "format 1"])
 @pytest.mark.parametrize(
     ("name", "shown"),
     [("", "a str"), ("fact", "fact"), (1, "1"), (None, "a NoneType"), ({}, "a dict"), (DEEP, "a list")],

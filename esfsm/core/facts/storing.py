@@ -57,10 +57,11 @@ class ArchiveLost(Fact):
 
 @fact
 class StoreFailed(Fact):
-    """This storage did not take the archive; the next one is tried."""
+    """This storage did not take the archive; the next one is tried. `final`: nor will this one take it later."""
 
     error_code: int
     why: str
+    final: bool = False
 
 
 @fact
