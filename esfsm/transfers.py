@@ -24,7 +24,7 @@ PAYLOADS_OWN = {"payload.stdout", "payload.stderr", "jobReport.json"}
 OURS = (
     *("journal.jsonl", "journal.jsonl.cut", "broker.sqlite", "broker.sqlite-wal", "broker.sqlite-shm"),
     *("EventService_EventRanges.sent", "payload.keeper", "tmp", *PAYLOADS_OWN),
-    *(f"{log}.{number}" for log in ("payload.stdout", "payload.stderr") for number in (1, 2, 3)),
+    *(f"{log}.{number}" for log in ("payload.stdout", "payload.stderr") for number in (1, 2, 3, "part")),
 )
 """What lies in a work directory beside inputs and outputs."""
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

@@ -15,9 +15,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 
 from esfsm.errors import UnreadableMessage, WireError
+from esfsm.model.queuedata import YEAR_S
 
 __all__ = [
     "NO_MORE_EVENTS",
@@ -120,12 +120,12 @@ def _result(said: str) -> Result | None:
 
 
 def _seconds(number: str | None) -> float:
-    """0.0 for what is no time: a broken clock is no reason to lose an output."""
+    """0.0 for what is no time of a job: a broken clock is no reason to lose an output."""
     try:
         seconds = float(number or 0)
     except ValueError:
         return 0.0
-    return seconds if isfinite(seconds) and seconds > 0 else 0.0
+    return seconds if 0 < seconds <= YEAR_S else 0.0
 
 
 def result_message(result: Result) -> str:

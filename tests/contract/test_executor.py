@@ -268,6 +268,26 @@ def test_what_runs_may_finish_within_the_grace_of_a_stop(start: Start, tmp_path:
     assert told[-1][1] == (0, PilotErrorCode.NONE, "")
 
 
+def test_a_payload_that_still_sets_itself_up_is_stopped_at_once(start: Start) -> None:
+    run = start("stay")
+    run.heard.until("payload_started")
+    run.running.stop(PATIENCE_S * 100)
+    assert run.heard.end()[1] == PilotErrorCode.SIGTERM
+
+
+def test_who_ignores_sigterm_is_killed_within_the_time_that_a_stop_has(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(esprocess, "KILL_PATIENCE_S", 1e6)
+    pids = pipe(tmp_path, "pids")
+    run = start("deaf")
+    run.heard.until("ranges_wanted")
+    run.running.stock([EventRange.model_validate(event_range(1))], last=False)
+    pids.read_text()
+    run.running.stop(0.1)
+    assert run.heard.end()[0] == -9
+
+
 def test_a_channel_that_cannot_be_opened_is_the_end(tmp_path: Path) -> None:
     def fail(*_: object) -> ZmqChannel:
         raise ChannelError("/tmp/zmq_x is in use by another server")

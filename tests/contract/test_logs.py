@@ -2,10 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
+from contract.test_storage import full_disk
 
+from esfsm.adapters.executors import logs
 from esfsm.adapters.executors.logs import rotate
 
 
@@ -54,6 +58,33 @@ def test_what_cannot_be_copied_is_not_cut(log: Path) -> None:
     with pytest.raises(IsADirectoryError):
         rotate(log, limit_bytes=0, keep=1)
     assert log.read_text() == "said"
+
+
+def test_a_copy_that_does_not_fit_on_the_disk_costs_no_older_one(log: Path) -> None:
+    log.write_bytes(bytes(2000))
+    log.with_name("payload.stdout.1").write_text("older")
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        rotate(log, limit_bytes=0, keep=1)
+    assert {path.name: path.stat().st_size for path in log.parent.iterdir()} == {log.name: 2000, f"{log.name}.1": 5}
+
+
+def test_a_file_that_is_too_large_is_left(log: Path) -> None:
+    log.write_text("12345")
+    assert not rotate(log, limit_bytes=1, keep=1, most_bytes=5)
+    assert contents(log) == {"payload.stdout": "12345"}
+
+
+def test_a_copy_does_not_run_after_who_writes_faster(log: Path, writer: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = logs._copy
+
+    def copy_and_be_overtaken(source: FileIO, target: BinaryIO, size_bytes: int) -> None:
+        os.write(writer, b"more")
+        real(source, target, size_bytes)
+
+    monkeypatch.setattr(logs, "_copy", copy_and_be_overtaken)
+    os.write(writer, b"said ")
+    assert rotate(log, limit_bytes=0, keep=1)
+    assert contents(log) == {"payload.stdout": "", "payload.stdout.1": "said more"}, "only what was there at each look"
 
 
 def test_a_file_that_leads_elsewhere_is_not_touched(log: Path, tmp_path: Path) -> None:

@@ -77,6 +77,20 @@ def test_an_argument_that_looks_like_an_option_of_a_shell_is_none(tmp_path: Path
     assert "-c: " in run([*payload.arguments[:at], "-c", "env"]).stderr
 
 
+@pytest.mark.parametrize("setup", ["", "# nothing to do", "payload=mysite", "exec() { false; }"])
+def test_a_set_up_that_does_little_lets_the_payload_run(setup: str, tmp_path: Path) -> None:
+    payload = prepared(plain_job(), tmp_path, payload_setup=setup)
+    at = payload.arguments.index("payload") + 1
+    assert run([*payload.arguments[:at], "echo", "it ran"]).stdout == "it ran\n"
+
+
+def test_a_set_up_that_ends_the_shell_has_failed_whatever_it_says(tmp_path: Path) -> None:
+    payload = prepared(plain_job(), tmp_path, payload_setup="exit 0")
+    at = payload.arguments.index("payload") + 1
+    ended = run([*payload.arguments[:at], "echo", "it ran"])
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "payload_setup ended with exit code 0\n")
+
+
 @pytest.mark.parametrize("setup", ["exit 3", "(exit 3)", "true; (exit 3)", "(exit 3) # so it is"])
 def test_a_set_up_that_fails_ends_the_payload_with_its_exit_code(setup: str, tmp_path: Path) -> None:
     payload = prepared(plain_job(), tmp_path, payload_setup=setup)

@@ -71,7 +71,7 @@ def test_a_payload_that_never_had_a_pid_can_be_stopped(start: Start, event_servi
     """Pilot3: kill was called with the pid None."""
     run = start(command=["/no/such/payload"], event_service=event_service)
     run.running.stop(0.0)
-    assert run.heard.end()[:2] == (-1, PilotErrorCode.PAYLOADEXECUTIONEXCEPTION)
+    assert run.heard.end()[:2] == (None, PilotErrorCode.PAYLOADEXECUTIONEXCEPTION)
     run.running.stop(0.0)
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esfsm.errors import UnreadableMessage, WireError
+from esfsm.model.queuedata import YEAR_S
 from esfsm.wire.athenamp import (
     NO_MORE_EVENTS,
     RangeError,
@@ -32,7 +33,7 @@ RANGE = {
 
 ids = st.text(string.ascii_letters + string.digits + "._-", min_size=1)
 paths = st.text().map("/w/".__add__).filter(lambda path: ",/" not in path)
-times = st.floats(0, allow_nan=False, allow_infinity=False)
+times = st.floats(0, YEAR_S)
 results = st.builds(Result, ids, st.lists(paths, min_size=1).map(tuple), times, times)
 errors = st.builds(
     RangeError,
@@ -93,6 +94,7 @@ def test_the_fields_of_a_result_come_in_any_order_and_case(tail: str) -> None:
         (",CPU:1e3,WALL:0.5", 1000.0, 0.5),
         (",CPU:,WALL:soon", 0.0, 0.0),
         (",CPU:nan,WALL:inf", 0.0, 0.0),
+        (",CPU:1e308,WALL:31536001", 0.0, 0.0),
         (",CPU:-1,WALL:1e999", 0.0, 0.0),
     ],
 )

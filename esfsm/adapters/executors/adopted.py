@@ -43,6 +43,10 @@ class AdoptedESProcess(ESProcess):
         self._set_deadline("speak", adopt_patience_s)
         self._in_hand.update(in_hand)
 
+    @property
+    def _sets_itself_up(self) -> bool:
+        return False
+
     def _begin(self) -> tuple[Channel, Watched]:
         self._channel, self._process = self._wire, self._adopted
         return self._wire, self._adopted

@@ -65,6 +65,7 @@ class ESProcess(Thread):
         self._stock = Stock(self._payload.cores)
         self._asking: deque[bytes] = deque()
         self._in_hand: set[str] = set()
+        self._kill_patience_s = KILL_PATIENCE_S
         """What the payload was sent and has said nothing about."""
         self._dismissed = self._stopped_early = False
         self._deadlines: dict[str, float] = {}
@@ -98,12 +99,25 @@ class ESProcess(Thread):
         return self._exit_code
 
     def stop(self, grace_s: float = 0.0) -> None:
-        """Hand out nothing more; what runs may take `grace_s` seconds to finish, then the payload is ended."""
+        """Hand out nothing more; what runs may take `grace_s` seconds to finish, then the payload is ended.
+
+        At once, if it sets itself up still: then nothing runs. Who has little time has less between SIGTERM and
+        SIGKILL, too; 0 is no time for what runs, and says nothing of that.
+        """
+        if self._sets_itself_up:
+            grace_s = 0.0
         with self._lock:
             if "kill" not in self._deadlines:
                 self._deadlines["stop"] = min(self._deadlines.get("stop", FOREVER), monotonic() + grace_s)
+            if grace_s:
+                self._kill_patience_s = min(self._kill_patience_s, grace_s / 2)
         self._stock.close()
         self._wake()
+
+    @property
+    def _sets_itself_up(self) -> bool:
+        """Whether it has not asked for anything yet."""
+        return not self._stock.asked
 
     def terminate(self) -> None:
         """End the payload now; what it had announced is still handled."""
@@ -163,8 +177,7 @@ class ESProcess(Thread):
         if self._hooks is None:
             return
         exit_code = self._process.exit_code if self._process else None
-        spoke = self._stock.asked or self._stopped_early or self._cause is not None
-        if exit_code and not spoke:
+        if exit_code and self._sets_itself_up and not self._stopped_early and self._cause is None:
             self._hooks.setup_failed(exit_code, *verdict)
         else:
             self._hooks.payload_ended(exit_code, *verdict)
@@ -297,7 +310,7 @@ class ESProcess(Thread):
             why = f"the payload did not end within {self._end_patience_s:g} s after 'No more events'"
             self._cause = (PilotErrorCode.LOOPINGJOB, why)
         with self._lock:
-            self._deadlines = {"kill": monotonic() + KILL_PATIENCE_S}
+            self._deadlines = {"kill": monotonic() + self._kill_patience_s}
 
     def _verdict(self, exit_code: int) -> Verdict:
         """What is said of the end; a payload that never spoke has done nothing, whatever it says at its end."""

@@ -79,11 +79,14 @@ class GenericExecutor:
         return _RunningEventService(process, hooks)
 
     def put_logs_aside(self, workdir: Path) -> None:
-        """Keep standard output and error of the payload small while it runs. What cannot be done is left."""
+        """Keep standard output and error of the payload small while it runs. What cannot be done is left.
+
+        So is one beyond its limit: its payload is about to be ended, and a copy might be what fills the disk.
+        """
         if self._settings.log_rotate_bytes:
             for name in LOGS:
                 with suppress(OSError):
-                    rotate(workdir / name, self._settings.log_rotate_bytes, LOGS_KEPT)
+                    rotate(workdir / name, self._settings.log_rotate_bytes, LOGS_KEPT, self._settings.log_limit_bytes)
 
     def end_orphan(self, mark: str, workdir: Path, identity: ProcessIdentity | None = None) -> bool:
         """End what is left of a payload whose engine has died; False when nothing was."""

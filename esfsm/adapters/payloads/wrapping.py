@@ -16,14 +16,15 @@ from esfsm.ports import Payload
 
 __all__ = ["after_set_up", "in_container"]
 
-# A script that is sourced without arguments sees those of its shell, so they are put away meanwhile.
+# A script that is sourced without arguments sees those of its shell, so they are put away meanwhile. One that ends the
+# shell has kept the payload from running, even if it says that all is well.
 SET_UP = """\
-payload=("$@"); set --
-trap 'echo "payload_setup ended with exit code $?" >&2' EXIT
-{{ {set_up}
+__payload=("$@"); set --
+trap '__ended=$?; echo "payload_setup ended with exit code $__ended" >&2; exit $((__ended ? __ended : 1))' EXIT
+{{ :; {set_up}
 }} || exit
 trap - EXIT
-exec -- "${{payload[@]}}"
+builtin exec -- "${{__payload[@]}}"
 """
 TMP = Path("/tmp")
 PASSED_ON = ("", "APPTAINERENV_", "SINGULARITYENV_")
