@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from esfsm.errors import UnreadableJob, UnusableInput
 from esfsm.lifetimes import learned_s
 from esfsm.model.allowance import allowance
@@ -65,7 +67,16 @@ def read_settings(
     beside = inputs if "://" in local else Path(local)
     found = {"transformations": given.transformations or beside.absolute()}
     job_says = {} if job.looping_check else {"looping_limit_s": YEAR_S}  # as good as no limit
-    return given.model_copy(update={**found, **job_says}), said_by
+    return _sound(given.model_copy(update={**found, **job_says})), said_by
+
+
+def _sound(given: Settings) -> Settings:
+    """The same, looked at as a reader of the journal will: what follows from others is checked by nobody else."""
+    try:
+        return Settings.model_validate(given.model_dump())
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UnusableInput(f"setting {first['loc'][0]}: {first['input']!r} cannot be used: {first['msg']}") from None
 
 
 def change_settings(settings: Settings, changes: Mapping[str, object]) -> tuple[Settings, dict[str, str]]:

@@ -9,34 +9,35 @@ from pathlib import Path
 
 import orjson
 
-from esfsm.errors import UnusableInput
+from esfsm.model.queuedata import YEAR_S
 from esfsm.model.reading import read_file
 
 __all__ = ["learned_s", "remember"]
 
 MOST_BYTES = 1 << 20
 """Of the file; then enough is known."""
+LONGEST_S = 100 * YEAR_S
+"""What the setting can be."""
 
 
 def learned_s(history: Path, guess_s: float) -> float:
     """The mean lifetime in seconds: what was lived by the sudden ends, the guess counting as one life and its end.
 
-    A line that cannot be read counts for nothing. Raises `UnusableInput` for a file that cannot be.
+    A line that cannot be meant counts for nothing, and so does a file that cannot be read: nobody is harmed.
     """
     lived_s, ends = guess_s, 1
     try:
         lines = read_file(history, 2 * MOST_BYTES).splitlines()
-    except FileNotFoundError:
+    except OSError:
         return guess_s
-    except OSError as error:
-        raise UnusableInput(f"history of nodes {history}: {error.strerror or error}") from None
     for line in lines:
         try:
             said = orjson.loads(line)
-            lived_s, ends = lived_s + max(0.0, float(said["lived_s"])), ends + bool(said["suddenly"])
+            if 0 <= said["lived_s"] <= YEAR_S:
+                lived_s, ends = lived_s + said["lived_s"], ends + bool(said["suddenly"])
         except (ValueError, TypeError, KeyError):
             continue
-    return lived_s / ends
+    return min(lived_s / ends, LONGEST_S)
 
 
 def remember(history: Path, lived_s: float, *, suddenly: bool) -> None:

@@ -46,7 +46,7 @@ ARROWS = {
     "supposing": {"given", "replayer", "simulation", "views", "errors"},
     "standins": {"wire", "errors"},
     "testing": {"plugins", "replayer", "simulation", "standins", "views", "wire", "errors"},
-    "lifetimes": {"model", "errors"},
+    "lifetimes": {"model"},
     "given": {"lifetimes", "queuedata", "storages", "model", "errors"},
     "storages": {"plugins", "model", "errors"},
     "loop": {"core", "journal", "retelling", "model", "errors"},

@@ -4,7 +4,7 @@ The rule and its numbers are pilot3's (its modules user/atlas/memory, util/monit
 """
 
 from esfsm.model.job import Job
-from esfsm.model.queuedata import QueueData
+from esfsm.model.queuedata import YEAR_S, QueueData
 
 __all__ = ["allowance"]
 
@@ -15,6 +15,8 @@ MB_ANY_OTHER = 4001
 """... and that of any other."""
 MB_OF_QUEUE = "_VHIMEM"
 """The resource type whose memory the queue says."""
+MOST_BYTES = 10**15
+"""What a setting can say; who is allowed more has no limit that means anything."""
 WORKDIR_MB = 14_336 + 2000
 """The largest inputs and the standard output, where a queue does not say what a work directory may hold."""
 
@@ -25,13 +27,18 @@ def allowance(job: Job, queuedata: QueueData | None) -> dict[str, object]:
     queue = queuedata or QueueData()
     memory_mb = _memory_mb(job, queue)
     if memory_mb:
-        said["memory_limit_bytes"] = int(memory_mb * MB * (1 + queue.grace("pilot_rss_grace", 100.0)))
+        said["memory_limit_bytes"] = _bytes(memory_mb, queue.grace("pilot_rss_grace", 100.0))
     if queuedata is not None:
         workdir_mb = queue.maxwdir or WORKDIR_MB
-        said["workdir_limit_bytes"] = int(workdir_mb * MB * (1 + queue.grace("pilot_maxwdir_grace", 20.0)))
+        said["workdir_limit_bytes"] = _bytes(workdir_mb, queue.grace("pilot_maxwdir_grace", 20.0))
     if job.max_walltime_s and queue.params.get("job_maxwalltime"):
-        said["walltime_limit_s"] = job.max_walltime_s * (1 + queue.grace("pilot_walltime_grace", 0.0))
+        walltime_s = job.max_walltime_s * (1 + queue.grace("pilot_walltime_grace", 0.0))
+        said["walltime_limit_s"] = min(walltime_s, YEAR_S)
     return said
+
+
+def _bytes(size_mb: float, grace: float) -> int:
+    return int(min(size_mb * MB * (1 + grace), MOST_BYTES))
 
 
 def _memory_mb(job: Job, queue: QueueData) -> float:

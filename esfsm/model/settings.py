@@ -151,7 +151,7 @@ class Settings(BaseSettings):
     end_patience_s: Seconds = Field(1800.0, gt=0)
     """How long a payload may live after `No more events` (pilot3: 1800)."""
 
-    notice: str | None = None
+    notice: str | None = Field(None, pattern="^([^:]|:[^/]|:/[^/]|://.)+$")
     """Where it is told that this place will be taken away: a file that appears (`pilot_kill_payload`), or a cloud's URL
     for spot notices; seen, it is a stop request."""
     notice_look_s: Seconds = Field(5.0, gt=0)

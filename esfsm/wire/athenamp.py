@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from esfsm.errors import UnreadableMessage, WireError
-from esfsm.model.queuedata import YEAR_S
 
 __all__ = [
     "NO_MORE_EVENTS",
@@ -38,6 +37,8 @@ READY_FOR_EVENTS = "Ready for events"
 NO_MORE_EVENTS = "No more events"
 """The answer that ends a payload."""
 
+LONGEST_S = 31_536_000.0
+"""A year: no event range takes longer."""
 _ID = re.compile(r"[0-9A-Za-z._-]+")
 _ERROR = re.compile(r"(ERR_[A-Z_]+)\b\s*(.*)", re.DOTALL)
 _OF_ONE_RANGE = re.compile(r"(?!eventRangeID\b)([0-9A-Za-z._-]+)\s*:(.*)", re.DOTALL)
@@ -125,7 +126,7 @@ def _seconds(number: str | None) -> float:
         seconds = float(number or 0)
     except ValueError:
         return 0.0
-    return seconds if 0 < seconds <= YEAR_S else 0.0
+    return seconds if 0 < seconds <= LONGEST_S else 0.0
 
 
 def result_message(result: Result) -> str:

@@ -5,6 +5,7 @@ import pytest
 from esfsm.model.allowance import allowance
 from esfsm.model.job import Job
 from esfsm.model.queuedata import QueueData
+from esfsm.model.settings import Settings
 
 MB = 10**6
 
@@ -67,3 +68,16 @@ def test_the_walltime_of_a_job_counts_where_the_queue_says_so() -> None:
     assert allowance(job(maxWalltime=1000), pushed)["walltime_limit_s"] == pytest.approx(1100.0)
     assert "walltime_limit_s" not in allowance(job(maxWalltime=1000), QueueData())
     assert "walltime_limit_s" not in allowance(job(), pushed)
+
+
+@pytest.mark.parametrize(
+    ("said", "queue"),
+    [
+        ({"maxWalltime": 40_000_000}, {"params": {"job_maxwalltime": True}}),
+        ({"maxWalltime": 20_000_000}, {"params": {"job_maxwalltime": True, "pilot_walltime_grace": 100}}),
+        ({"minRamCount": 10**10}, {"params": {}}),
+        ({"minRamCount": 1000}, {"params": {"pilot_rss_grace": 1e300, "pilot_maxwdir_grace": 1e300}}),
+    ],
+)
+def test_what_follows_from_absurd_numbers_is_still_a_setting(said: dict[str, object], queue: dict[str, object]) -> None:
+    assert Settings(**allowance(job(**said), QueueData.read(queue)))

@@ -79,9 +79,21 @@ def test_a_setting_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         Settings.layered(config=config(tmp_path, "core = 1\n"))
 
 
+def test_an_empty_notice_is_not_the_directory_that_is_there() -> None:
+    with pytest.raises(UnusableInput, match="setting notice"):
+        Settings.layered({"notice": ""})
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("cores", 0), ("zip_time_gap_s", -1), ("sync", "sometimes"), ("zip_max_ranges", 10_001), ("events", "many")],
+    [
+        ("cores", 0),
+        ("notice", "file://"),
+        ("zip_time_gap_s", -1),
+        ("sync", "sometimes"),
+        ("zip_max_ranges", 10_001),
+        ("events", "many"),
+    ],
 )
 def test_a_value_that_cannot_be_used_names_its_setting_and_who_said_it(
     name: str, value: object, monkeypatch: pytest.MonkeyPatch

@@ -7,10 +7,10 @@ import pytest
 from shell.jobs import es_job, es_settings, write_inputs
 
 import esfsm
-from esfsm.errors import UnusableInput
 from esfsm.given import read_settings
 from esfsm.lifetimes import MOST_BYTES, learned_s, remember
 from esfsm.model.job import Job
+from esfsm.model.settings import Settings
 
 DAY_S = 86_400.0
 
@@ -36,13 +36,19 @@ def test_lives_that_ended_well_lengthen_the_mean_and_sudden_ends_shorten_it(hist
 def test_a_line_that_says_nothing_counts_for_nothing(history: Path) -> None:
     history.write_text(
         '\n7\n{"lived_s": "x", "suddenly": 1}\n{"suddenly": true}\nnull\n{"lived_s": -5, "suddenly": true}\n'
+        '{"lived_s": "inf", "suddenly": false}\n{"lived_s": 1e308, "suddenly": false}\n{"lived_s": NaN}\n'
     )
-    assert learned_s(history, DAY_S) == DAY_S / 2
+    assert learned_s(history, DAY_S) == DAY_S
 
 
-def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnusableInput, match="history of nodes"):
-        learned_s(tmp_path, DAY_S)
+def test_what_was_learned_is_never_more_than_the_setting_can_be(history: Path) -> None:
+    for _ in range(200):
+        remember(history, 365 * DAY_S, suddenly=False)
+    assert learned_s(history, DAY_S) == Settings(node_lifetime_s=100 * 365 * DAY_S).node_lifetime_s
+
+
+def test_a_file_that_cannot_be_read_harms_nobody(tmp_path: Path) -> None:
+    assert learned_s(tmp_path, DAY_S) == DAY_S
 
 
 def test_a_file_that_cannot_be_written_harms_nobody_and_one_that_is_full_grows_no_more(history: Path) -> None:

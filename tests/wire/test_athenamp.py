@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esfsm.errors import UnreadableMessage, WireError
-from esfsm.model.queuedata import YEAR_S
 from esfsm.wire.athenamp import (
+    LONGEST_S,
     NO_MORE_EVENTS,
     RangeError,
     ReadyForEvents,
@@ -33,7 +33,7 @@ RANGE = {
 
 ids = st.text(string.ascii_letters + string.digits + "._-", min_size=1)
 paths = st.text().map("/w/".__add__).filter(lambda path: ",/" not in path)
-times = st.floats(0, YEAR_S)
+times = st.floats(0, LONGEST_S)
 results = st.builds(Result, ids, st.lists(paths, min_size=1).map(tuple), times, times)
 errors = st.builds(
     RangeError,
