@@ -132,6 +132,8 @@ class Transfers:
         if (stored.size_bytes, stored.adler32) != (action.size_bytes, action.adler32):
             code = PilotErrorCode.STAGEOUTFAILED
             return f.StoreFailed(error_code=code, why=f"{action.lfn} is not the file that was packed any more")
+        if action.goes:
+            packed.unlink(missing_ok=True)
         return f.ArchiveStored(url=stored.url)
 
     def stage_out(self) -> f.Fact:

@@ -221,7 +221,10 @@ class PackOutputs(Action):
 
 @_action
 class StoreArchive(Action):
-    """Copy an archive to the storage `rse` (0: the first). What is there already is compared, not overwritten."""
+    """Copy an archive to the storage `rse` (0: the first). What is there already is compared, not overwritten.
+
+    `goes`: it is removed here as soon as it is there. Lost again, it is packed again: its members stay.
+    """
 
     outside = True
     ended_by = frozenset({"archive_stored", "archive_lost", "store_failed"})
@@ -229,6 +232,7 @@ class StoreArchive(Action):
     rse: int = 0
     size_bytes: int
     adler32: str
+    goes: bool = False
 
     def about(self) -> str:
         """What goes where."""

@@ -37,6 +37,8 @@ class StageOut:
     exposure: Exposure = field(default_factory=Exposure)
     in_haste: bool = False
     """Whether there is no time for all that waits."""
+    tight: bool = False
+    """Whether there was no room for an archive: then there is one at a time, and it goes when it is stored."""
     _outputs: dict[str, Output] = field(default_factory=dict)
     _size_bytes: int = 0
     _archive_bytes: int = 0
@@ -69,7 +71,7 @@ class StageOut:
                 batch.given_up, batch.tries, batch.not_before = False, 0, 0.0
             elif batch.not_before < NEVER:
                 batch.not_before = 0.0
-        self.in_haste = False
+        self.in_haste = self.tight = False
         for event_range_id, output in self._outputs.items():
             self._outputs[event_range_id] = replace(output, at=min(output.at, now))
 
@@ -115,19 +117,21 @@ class StageOut:
         if self._failures or (self._outputs and (flush or self._enough() or self._late_at() <= now)):
             self._collect(now, flush)
         due: list[Action] = []
-        stores = self._stores_under_way() if self.in_haste else 0
-        for batch in self.batches.values():
-            if batch.not_before <= now:
-                if self.in_haste and batch.todo == "store":
-                    stores += 1
-                    if stores > STORES_IN_HASTE:
-                        continue
+        steps = sorted(self.batches.values(), key=lambda batch: batch.todo == "pack") if self.tight else None
+        for batch in steps or self.batches.values():
+            if batch.not_before <= now and not self._waits_for_others(batch):
                 batch.not_before = NEVER
                 due.append(self._next(batch, now))
         return due
 
-    def _stores_under_way(self) -> int:
-        return sum(batch.todo == "store" and batch.not_before == NEVER for batch in self.batches.values())
+    def _waits_for_others(self, batch: Batch) -> bool:
+        """Whether a step has to wait until others have ended: in haste for wires, where room is tight for room."""
+        if batch.todo == "report" or not (self.in_haste or self.tight):
+            return False
+        steps = [other.todo for other in self.batches.values() if other.not_before == NEVER]
+        if self.tight:
+            return "pack" in steps or "store" in steps
+        return batch.todo == "store" and steps.count("store") >= STORES_IN_HASTE
 
     @property
     def last_output_counts(self) -> bool:
@@ -141,9 +145,8 @@ class StageOut:
     def alarm(self) -> float:
         """When something will be due by time alone."""
         first = self._late_at()
-        waits = self.in_haste and self._stores_under_way() >= STORES_IN_HASTE
         for batch in self.batches.values():
-            if batch.not_before < first and not (waits and batch.todo == "store"):
+            if batch.not_before < first and not self._waits_for_others(batch):
                 first = batch.not_before
         return first
 
@@ -206,11 +209,26 @@ class StageOut:
             self.failed(key, at, 0, why)
 
     def failed(self, key: str, at: float, error_code: int, why: str) -> None:
-        """A step did not succeed, and is tried again after a pause."""
+        """A step did not succeed, and is tried again after a pause; an archive without room at once, in halves."""
         batch = self._met(key, error_code, why)
+        if batch.todo == "pack" and error_code == PilotErrorCode.NOLOCALSPACE:
+            self.tight = True
+            if len(batch.event_range_ids) > 1:
+                self._halve(batch)
+                return
         batch.tries += 1
         pause = pause_s(self.settings.retry_pause_s, batch.tries)
         batch.not_before = at + pause * (1 - self.settings.retry_jitter * chance(key, batch.tries))
+
+    def _halve(self, batch: Batch) -> None:
+        """Two archives in place of one; it was never made, so the first may have its name."""
+        half = len(batch.event_range_ids) // 2
+        share = half / len(batch.event_range_ids)
+        for ids, part in ((batch.event_range_ids[:half], share), (batch.event_range_ids[half:], 1 - share)):
+            key, members = archive_name(ids[0]), tuple(m for m in batch.members if m.event_range_id in ids)
+            size_bytes, value_s = int(batch.size_bytes * part), batch.value_s * part
+            part_of_it = replace(batch, key=key, event_range_ids=ids, members=members, size_bytes=size_bytes)
+            self.batches[key] = replace(part_of_it, value_s=value_s)
 
     def store_failed(self, key: str, at: float, error_code: int, why: str, *, final: bool) -> None:
         """Another storage is tried at once; after the last one all again that may yet take it, after a pause."""
@@ -315,7 +333,8 @@ class StageOut:
                 why = f"no answer to {batch.tries} reports: {batch.met}"
                 return Note(fact=ReportGivenUp(key=batch.key, why=why))
             return ReportRanges(key=batch.key, report=batch.report())
-        if batch.tries >= self.settings.stage_out_rounds:
+        no_room = batch.todo == "pack" and batch.error_code == PilotErrorCode.NOLOCALSPACE  # no storage said no
+        if batch.tries >= (self.settings.report_attempts if no_room else self.settings.stage_out_rounds):
             code = batch.error_code or PilotErrorCode.STAGEOUTFAILED
             return Note(fact=ArchiveRefused(lfn=batch.key, error_code=code, why=batch.why))
         if batch.todo == "pack":
@@ -324,4 +343,4 @@ class StageOut:
         assert batch.archive is not None, "to be stored before it was packed"
         batch.rse = min(batch.rse, self._rses - 1)  # a job may be taken up again with fewer storages
         size_bytes, adler32 = batch.archive.size_bytes, batch.archive.adler32
-        return StoreArchive(lfn=batch.key, rse=batch.rse, size_bytes=size_bytes, adler32=adler32)
+        return StoreArchive(lfn=batch.key, rse=batch.rse, size_bytes=size_bytes, adler32=adler32, goes=self.tight)

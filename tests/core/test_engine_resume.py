@@ -57,7 +57,7 @@ def test_a_crash_does_not_make_a_job_forget_why_it_ends(state, code):
 
 def test_a_crash_does_not_make_a_job_forget_that_its_stage_out_failed():
     job = to("staging-out")
-    job.answer("pack_outputs", f.PackFailed(error_code=1098, why="no space left"))
+    job.answer("pack_outputs", f.PackFailed(error_code=1303, why="no such directory"))
     job.ring_until("note")
     while job.waits_for()[0] == "note":
         job.note()
@@ -139,7 +139,7 @@ def test_a_job_that_is_resumed_sets_its_alarms_by_its_own_clock():
 
 def test_a_job_that_is_resumed_makes_its_batches_due_at_once():
     before = Teller(zip_max_ranges=1, retry_pause_s=1000).produced("r1")
-    before.answer("pack_outputs", f.PackFailed(error_code=1098, why="no space left"))
+    before.answer("pack_outputs", f.PackFailed(error_code=1303, why="no such directory"))
     assert "pack_outputs" not in before.waits_for()
     assert "pack_outputs" in before.resumed().waits_for()
 

@@ -152,10 +152,10 @@ def test_a_reason_is_cut_to_what_the_server_takes():
 def test_a_stop_whose_stage_out_fails_is_reported_with_an_error_code():
     job = Teller(stage_out_rounds=1).produced("r1")
     job.tell(PREEMPTED)
-    job.answer("pack_outputs", f.PackFailed(error_code=1098, why="no space left"))
+    job.answer("pack_outputs", f.PackFailed(error_code=1303, why="no such directory"))
     job.ring_until("note")
     job.drained()
-    assert (job.state, job.engine.final.trouble[0]) == ("failed", 1098)
+    assert (job.state, job.engine.final.trouble[0]) == ("failed", 1303)
 
 
 VAIN = pytest.mark.parametrize("vain", [f.JobUnreported(why="timeout"), f.ActionBroke(why="nobody foresaw it")])

@@ -303,11 +303,11 @@ def test_a_range_whose_report_was_given_up_is_reported_again_when_somebody_who_t
 
 def test_a_stage_out_that_failed_for_another_reason_than_silence_has_failed_for_good():
     ranges, pack = packed("r1", stage_out_rounds=1, retry_pause_s=0)
-    ranges.hear(f.PackFailed(error_code=1098, why="full"), pack)
+    ranges.hear(f.PackFailed(error_code=1303, why="gone"), pack)
     (note,) = due(ranges)
     ranges.hear(note.fact, note)
     ranges.hear(f.JobResumed(settings={}), None)
-    assert ranges.trouble[0] == 1098
+    assert ranges.trouble[0] == 1303
 
 
 def test_ranges_run_on_in_a_payload_that_was_adopted():
@@ -327,7 +327,7 @@ def test_a_lost_output_fails_its_range_alone():
 
 
 @pytest.mark.parametrize(
-    "trouble", [f.PackFailed(error_code=1098, why="full"), f.ActionBroke(error_code=1098, why="full")]
+    "trouble", [f.PackFailed(error_code=1303, why="gone"), f.ActionBroke(error_code=1303, why="gone")]
 )
 def test_an_archive_that_cannot_be_packed_fails_its_ranges(trouble):
     ranges, pack = packed("r1", stage_out_rounds=1, retry_pause_s=0)
@@ -336,7 +336,7 @@ def test_an_archive_that_cannot_be_packed_fails_its_ranges(trouble):
     ranges.hear(note.fact, note)
     assert ranges.ledger["r1"] == "errored"
     (report,) = due(ranges)
-    assert (report.report.error_code, report.report.error_diag) == (1098, "full")
+    assert (report.report.error_code, report.report.error_diag) == (1303, "gone")
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,53 @@ def test_the_storage_that_took_an_archive_is_the_one_that_is_reported():
     assert report.report.archive.rse_id == 2
 
 
+FULL = (PilotErrorCode.NOLOCALSPACE, "No space left on device")
+
+
+def test_an_archive_that_finds_no_room_is_packed_in_halves_one_at_a_time_and_goes_when_it_is_stored():
+    stageout = stageout_with("r1", "r2", "r3", "r4", "r5")
+    (pack,) = due(stageout, flush=True)
+    stageout.failed(pack.lfn, T, *FULL)
+    for ids in (("r1", "r2"), ("r3", "r4", "r5")):
+        (pack,) = due(stageout)
+        assert tuple(member.event_range_id for member in pack.members) == ids
+        assert (pack.lfn, due(stageout), stageout.alarm()) == (archive_name(ids[0]), [], NEVER)
+        stageout.packed(pack.lfn, PACKED)
+        (store,) = due(stageout)
+        assert (store.lfn, store.goes, due(stageout)) == (pack.lfn, True, [])
+        stageout.stored(store.lfn, "file:///out/a.tar", 0)
+        assert stageout.batches[store.lfn].todo == "report"
+        stageout.batches[store.lfn].not_before = NEVER
+
+
+def test_nothing_of_an_archive_is_lost_when_it_is_halved():
+    stageout = stageout_with("r1", "r2", "r3", size_bytes=30)
+    (pack,) = due(stageout, flush=True)
+    stageout.failed(pack.lfn, T, *FULL)
+    first, second = stageout.batches.values()
+    assert (first.key, first.event_range_ids, second.event_range_ids) == (pack.lfn, ("r1",), ("r2", "r3"))
+    assert first.members + second.members == pack.members
+    assert (first.size_bytes, second.size_bytes) == (30, 60)
+    assert first.value_s + second.value_s == 3.0
+
+
+def test_one_output_that_finds_no_room_waits_for_it_longer_than_for_a_storage():
+    stageout = stageout_with("r1", stage_out_rounds=1, report_attempts=2, retry_pause_s=0)
+    (pack,) = due(stageout, flush=True)
+    stageout.failed(pack.lfn, T, *FULL)
+    assert due(stageout) == [pack]
+    stageout.failed(pack.lfn, T, *FULL)
+    assert due(stageout) == [Note(fact=ArchiveRefused(lfn=pack.lfn, error_code=FULL[0], why=FULL[1]))]
+
+
+def test_a_new_engine_looks_for_room_again():
+    stageout = stageout_with("r1", "r2")
+    (pack,) = due(stageout, flush=True)
+    stageout.failed(pack.lfn, T, *FULL)
+    stageout.resume(T)
+    assert len(due(stageout)) == 2
+
+
 def test_a_storage_that_will_never_take_an_archive_is_not_asked_again():
     stageout, lfn = packed("r1", failover_url="file:///failover")
     stageout.store_failed(lfn, T, 1137, "quota is full", final=True)

@@ -184,9 +184,16 @@ def output_vanished(place: Place) -> None:
 
 @_scenario
 def disk_full(place: Place) -> None:
-    """the work directory has no room for an archive, later it has"""
+    """the work directory has room for archives of one output each, but for no larger one"""
     with room_for(200_000):
         place.run("large 100000", zip_max_ranges=6, stage_out_rounds=2, events=6)
+
+
+@_scenario
+def disk_fuller(place: Place) -> None:
+    """the work directory has no room for any archive, later it has"""
+    with room_for(100_000):
+        place.run("large 100000", zip_max_ranges=6, report_attempts=2, events=6)
     place.run(events=6)
 
 

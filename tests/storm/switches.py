@@ -84,7 +84,7 @@ def refused_with_the_first(todo: str) -> AbstractContextManager[object]:
         batch = self.batches[key]
         real(self, key, at, error_code, why)
         if batch.todo == todo:
-            batch.tries, batch.not_before = self.settings.stage_out_rounds, 0.0
+            batch.tries, batch.not_before = self.settings.report_attempts, 0.0
 
     return patch.object(StageOut, "failed", failed)
 

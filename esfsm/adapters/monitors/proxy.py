@@ -5,6 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from time import time
 
+from esfsm.model.reading import read_file
 from esfsm.model.resources import Resources
 from esfsm.model.settings import Settings
 from esfsm.ports import ProcessIdentity
@@ -34,7 +35,7 @@ def _left_s(path: Path) -> float | None:
     from cryptography import x509  # 0.06 s (measured), for who has a proxy
 
     try:
-        chain = x509.load_pem_x509_certificates(path.read_bytes())
+        chain = x509.load_pem_x509_certificates(read_file(path))
         return min(certificate.not_valid_after_utc.timestamp() for certificate in chain) - time()
-    except (OSError, ValueError):
+    except (OSError, ValueError, x509.InvalidVersion):
         return None
