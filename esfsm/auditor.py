@@ -49,7 +49,7 @@ def audit(workdir: Path | str) -> Audit:
     journal, server, names = told.book, _server(told, place, troubles), _names(told, place, troubles)
     if not journal.ended:  # it may go on while we look
         journal, server = _steady(_journal(place).book, server, _server(told, place, troubles))
-    storage = StorageBook(_files(journal.stored), names)
+    storage = StorageBook(_files(journal.stored, told.settings), names)
     differences = dict.fromkeys([*troubles, *compare(journal, server, storage)])
     return Audit(told.job.panda_id, summary(journal, server, storage), tuple(differences))
 
@@ -103,29 +103,29 @@ def _names(told: _Told, workdir: Path, troubles: list[str]) -> frozenset[str]:
     names: set[str] = set()
     for directory in sorted(directories):
         try:
-            names.update(_storage(directory).names(directory))
+            names.update(_storage(directory, told.settings).names(directory))
         except (TransferError, UnusableInput) as error:
             troubles.append(f"storage: cannot be listed: {error}")
     return frozenset(names)
 
 
-def _files(archives: Iterable[Archive]) -> dict[str, Found]:
+def _files(archives: Iterable[Archive], settings: Settings) -> dict[str, Found]:
     """What is there of each archive, by LFN; each is copied, looked at, and let go of."""
     files: dict[str, Found] = {}
     with TemporaryDirectory(prefix="esfsm-audit-") as directory:
         for archive in archives:
             path = Path(directory, archive.lfn)
-            found = _found(archive, path)
+            found = _found(archive, path, settings)
             path.unlink(missing_ok=True)
             if found is not None:
                 files[archive.lfn] = found
     return files
 
 
-def _found(archive: Archive, path: Path) -> Found | None:
+def _found(archive: Archive, path: Path, settings: Settings) -> Found | None:
     """A file as it is, by a copy of it; None where there is none."""
     try:
-        stored = _storage(archive.url).get(archive.url, path)
+        stored = _storage(archive.url, settings).get(archive.url, path)
     except (TransferError, UnusableInput) as error:
         missing = error.pilot_error_code is PilotErrorCode.NOSUCHFILE
         return None if missing else Found(fault=f"cannot be read: {error}")
@@ -139,6 +139,6 @@ def _found(archive: Archive, path: Path) -> Found | None:
         return replace(found, fault=f"cannot be unpacked: {error.why}")
 
 
-def _storage(url: str) -> Storage:
-    storage: Storage = plugins.storage(url)
+def _storage(url: str, settings: Settings) -> Storage:
+    storage: Storage = plugins.storage(url, settings)
     return storage

@@ -18,6 +18,7 @@ from typing import Any
 from esfsm.core.soundness import check, sound
 from esfsm.core.workflow import Workflow
 from esfsm.errors import MissingExtra, UnknownName, UnsoundWorkflow, UnusableInput
+from esfsm.model.settings import Settings
 
 __all__ = [
     "check_workflow",
@@ -73,10 +74,10 @@ def find(drawer: str, name: str) -> Any:
     return getattr(found, attribute) if attribute else found
 
 
-def storage(url: str) -> Any:
+def storage(url: str, settings: Settings) -> Any:
     """The storage for a URL; a path is one of a local file. Raises as `find`."""
     scheme, separator, _ = url.partition("://")
-    return find("storage", scheme if separator else "file")()
+    return find("storage", scheme if separator else "file")(settings)
 
 
 def shelf() -> Traversable:

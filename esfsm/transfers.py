@@ -166,7 +166,7 @@ class Transfers:
         return plugins.find("payloads", self._job.kind.value)
 
     def _storage(self, url: str) -> Storage:
-        storage: Storage = plugins.storage(url)
+        storage: Storage = plugins.storage(url, self._settings)
         return storage
 
     def _get(self, spec: FileSpec) -> f.FileCopy:

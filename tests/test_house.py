@@ -30,7 +30,7 @@ ARROWS = {
     "journal": {"core", "model", "errors", "durable"},
     "retelling": {"core", "journal", "errors"},
     "views": {"core", "model", "errors"},
-    "plugins": {"core", "errors"},
+    "plugins": {"core", "model", "errors"},
     "drawings": {"views", "core", "errors"},
     "transfers": {"core", "durable", "plugins", "ports", "model", "errors"},
     "equipment": {"core", "plugins", "ports", "transfers", "model", "errors"},

@@ -57,6 +57,9 @@ from esfsm.adapters.storage.fsspec import FsspecStorage
 
 
 class LonelyStorage(FsspecStorage):
+    def __init__(self, settings):
+        pass
+
     def put(self, path, url):
         return super().put(path, url.removeprefix("lonely://"))._replace(url=url)
 

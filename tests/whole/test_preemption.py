@@ -22,6 +22,9 @@ from threading import Event
 from esfsm.adapters.storage.fsspec import FsspecStorage
 
 class SlowStorage(FsspecStorage):
+    def __init__(self, settings):
+        pass
+
     def put(self, path, url):
         Event().wait(1.0)
         stored = super().put(path, url.removeprefix("slow://"))

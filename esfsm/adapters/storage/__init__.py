@@ -1,5 +1,5 @@
 """Where inputs come from and outputs go: one file per technology behind `ports.Storage`, chosen by URL scheme."""
 
 KNOWN = {
-    "file": "fsspec:FsspecStorage",
+    "file": "fsspec:open_storage",
 }

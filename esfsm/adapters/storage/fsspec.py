@@ -20,9 +20,10 @@ from fsspec.implementations.local import LocalFileSystem
 
 from esfsm.durable import BUFFER_BYTES, Checksum, sync_directory
 from esfsm.errors import PilotErrorCode, TransferError
+from esfsm.model.settings import Settings
 from esfsm.ports import Stored
 
-__all__ = ["FsspecStorage"]
+__all__ = ["FsspecStorage", "open_storage"]
 
 TROUBLE = (OSError, ValueError, ImportError, NotImplementedError)
 """What fsspec raises: trouble with a file or a server, a URL it cannot read, a package or a function that it lacks."""
@@ -51,6 +52,11 @@ class FsspecStorage:
             return sorted(_place(url).names())
         except TROUBLE as error:
             raise TransferError(url, f"{type(error).__name__}: {error}", PilotErrorCode.STAGEINFAILED) from error
+
+
+def open_storage(settings: Settings) -> FsspecStorage:
+    """For local files; what it needs to know is in the URL."""
+    return FsspecStorage()
 
 
 class OtherBytes(OSError):
