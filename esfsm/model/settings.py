@@ -108,6 +108,8 @@ class Settings(BaseSettings):
     """The directory for stage-out (activity es_events); None: `outputs` in the work directory."""
     failover_url: str | None = None
     """The directory to try when that one fails (activity es_failover)."""
+    storage_timeout_s: Seconds = Field(60.0, gt=0)
+    """How long a storage may be silent until it counts as away (xrdcp's own: 60 s for a stream)."""
     output_rse_id: int = Field(1, ge=0, lt=10**11)
     """PanDA's objstoreID of the one: CRIC's number of the endpoint."""
     failover_rse_id: int = Field(2, ge=0, lt=10**11)

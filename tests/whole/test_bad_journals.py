@@ -49,7 +49,7 @@ DAMAGES = [
         lambda lines: lines[0] + line({"nr": 1, "at": 1, "fact": "moved"}),
         "fact 1 is moved, which this version does not know",
     ),
-    (lambda lines: line({"esfsm_journal": 99}), "format 99 is not known to this version, which reads 1 to 3"),
+    (lambda lines: line({"esfsm_journal": 99}), "format 99 is not known to this version, which reads 1 to 4"),
 ]
 
 

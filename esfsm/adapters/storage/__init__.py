@@ -2,4 +2,6 @@
 
 KNOWN = {
     "file": "fsspec:open_storage",
+    "root": "xrootd:open_storage",
+    "roots": "xrootd:open_storage",
 }

@@ -23,7 +23,7 @@ from esfsm.errors import PilotErrorCode, TransferError
 from esfsm.model.settings import Settings
 from esfsm.ports import Stored
 
-__all__ = ["FsspecStorage", "open_storage"]
+__all__ = ["TROUBLE", "FsspecStorage", "local_file", "open_storage"]
 
 TROUBLE = (OSError, ValueError, ImportError, NotImplementedError)
 """What fsspec raises: trouble with a file or a server, a URL it cannot read, a package or a function that it lacks."""
@@ -77,7 +77,7 @@ def _transfer(
 
 
 def _copy(source: "_Place", destination: "_Place") -> Checksum:
-    part = destination.part(source)
+    part = destination.part(source.name)
     part.remove()  # a try that was killed may have left it
     if destination.size_bytes() is not None:
         expected = source.checksum()
@@ -105,12 +105,12 @@ class _Place:
     def directory(self) -> str:
         return self.name.rpartition("/")[0]
 
-    def part(self, source: "_Place") -> "_Place":
+    def part(self, origin: str) -> "_Place":
         """The name beside this one for a copy that is not whole.
 
         It is the same for each try, which replaces what the one before left, and another one for each writer.
         """
-        writer = f"{socket.gethostname()} {source.name} {self.name}"
+        writer = f"{socket.gethostname()} {origin} {self.name}"
         digest = blake2b(writer.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
         return type(self)(self.fs, f"{self.directory}/.{digest}.part")
 
@@ -219,9 +219,14 @@ class _LocalPlace(_Place):
             Path(part.name).rename(self.name)
 
 
+def local_file(path: Path) -> _LocalPlace:
+    """A file of this machine, for those who fill it by other means."""
+    return _LocalPlace(LocalFileSystem(), str(path.absolute()))
+
+
 def _place(where: Path | str) -> _Place:
     if isinstance(where, Path):
-        return _LocalPlace(LocalFileSystem(), str(where.absolute()))
+        return local_file(where)
     # A listing that is remembered would hide what other writers do.
     fs, name = url_to_fs(where, use_listings_cache=False)
     return (_LocalPlace if isinstance(fs, LocalFileSystem) else _Place)(fs, name)
