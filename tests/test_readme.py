@@ -22,7 +22,7 @@ from esfsm.model.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-CODES = ROOT / "docs/codes.md"
+CODES, STORAGES = ROOT / "docs/codes.md", ROOT / "docs/storages.md"
 PATIENCE_S = 60.0
 
 _BLOCK = re.compile(r"(?P<before>[^\n]*)\n\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -75,12 +75,30 @@ def pattern(shown: str) -> str:
     return ".*?".join(re.escape(part) for part in shown.split("..."))
 
 
+def must_run(block: Block, directory: Path) -> None:
+    """And print what is shown."""
+    printed = run(block, directory)
+    if block.shown is not None:
+        assert printed is not None, f"{block.file} is only saved, it prints nothing"
+        assert re.fullmatch(pattern(block.shown), printed, re.DOTALL), f"{block.text}\nprints\n{printed}"
+
+
 def test_every_block_runs_and_prints_what_is_shown(tmp_path: Path) -> None:
     for block in blocks():
-        printed = run(block, tmp_path)
-        if block.shown is not None:
-            assert printed is not None, f"{block.file} is only saved, it prints nothing"
-            assert re.fullmatch(pattern(block.shown), printed, re.DOTALL), f"{block.text}\nprints\n{printed}"
+        must_run(block, tmp_path)
+
+
+def test_the_page_about_storages_runs_with_the_job_of_the_readme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numbers.txt").write_text("7\n" * 20)
+    for block in blocks():
+        if block.file in ("square.py", "job.json"):
+            must_run(block, tmp_path)
+    monkeypatch.setattr(sys.modules[__name__], "README", STORAGES)
+    assert len(blocks()) == 2
+    for block in blocks():
+        must_run(block, tmp_path)
 
 
 def test_the_blocks_are_all_found() -> None:
@@ -93,7 +111,15 @@ def test_the_blocks_are_all_found() -> None:
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/zmumu/README.md", "docs/codes.md", "docs/pilot3.md"],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "examples/zmumu/README.md",
+        "docs/codes.md",
+        "docs/pilot3.md",
+        "docs/storages.md",
+    ],
 )
 def test_what_a_page_links_to_is_there(page: str) -> None:
     place = (ROOT / page).parent
