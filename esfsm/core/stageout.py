@@ -221,7 +221,8 @@ class StageOut:
         batch.not_before = at + pause * (1 - self.settings.retry_jitter * chance(key, batch.tries))
 
     def _halve(self, batch: Batch) -> None:
-        """Two archives in place of one; it was never made, so the first may have its name."""
+        """Two archives in place of one that could not be made; its name may have been that of a range that was lost."""
+        del self.batches[batch.key]
         half = len(batch.event_range_ids) // 2
         share = half / len(batch.event_range_ids)
         for ids, part in ((batch.event_range_ids[:half], share), (batch.event_range_ids[half:], 1 - share)):

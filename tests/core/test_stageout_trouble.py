@@ -57,6 +57,18 @@ def test_nothing_of_an_archive_is_lost_when_it_is_halved():
     assert first.value_s + second.value_s == 3.0
 
 
+def test_an_archive_that_lost_its_first_output_and_itself_is_halved_like_any_other():
+    stageout, lfn = packed("r1", "r2", "r3")
+    stageout.batches[lfn].event_range_ids = ("r2", "r3")  # as `packed` leaves it where r1 was lost
+    stageout.lost(lfn, "it is not there")
+    due(stageout)
+    stageout.failed(lfn, T, *FULL)
+    assert {key: batch.event_range_ids for key, batch in stageout.batches.items()} == {
+        archive_name("r2"): ("r2",),
+        archive_name("r3"): ("r3",),
+    }
+
+
 def test_one_output_that_finds_no_room_waits_for_it_longer_than_for_a_storage():
     stageout = stageout_with("r1", stage_out_rounds=1, report_attempts=2, retry_pause_s=0)
     (pack,) = due(stageout, flush=True)
