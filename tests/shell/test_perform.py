@@ -156,6 +156,9 @@ class HastyExecutor(Adopter):
 
 STRANGE = """\
 class Strange:
+    def __init__(self, settings):
+        pass
+
     def put(self, path, url):
         raise LookupError("the tape robot is lost")
 """

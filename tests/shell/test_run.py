@@ -144,7 +144,7 @@ def test_transformations_are_beside_local_inputs_or_the_job_unless_somebody_says
     (place / found).mkdir(exist_ok=True)
     (place / "transform.py").rename(place / found / "transform.py")
     settings = {name: value.format(place) for name, value in said.items()}
-    with installed(place / "site", {"esfsm.storage:far": "far:Far"}, {"far.py": "class Far: pass\n"}):
+    with installed(place / "site", {"esfsm.storage:far": "far:Far"}, {"far.py": "Far = repr\n"}):
         outcome = esfsm.run_workflow(plain_job(), workdir="work", settings=settings)
     assert outcome.state == "done"
     assert read(outcome.journal)[0].settings.transformations == (place / found)
@@ -368,6 +368,9 @@ SECRETS = {
 }
 STRANGE = """\
 class Strange:
+    def __init__(self, settings):
+        pass
+
     def put(self, path, url):
         raise LookupError("lost")
 """
