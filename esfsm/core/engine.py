@@ -202,6 +202,7 @@ class Engine:
                 self._book_stop(fact)
             case f.GraceEnded():
                 self.outstanding.end_all(lambda asked: isinstance(asked, FOR_RANGES))
+                self.final.outputs = tuple(self.ranges.stageout.staged.values())
             case f.JobResumed():
                 self._resume(Settings.model_validate(fact.settings))
                 self.started = self.started if fact.adopted else None

@@ -107,6 +107,16 @@ def test_a_second_stop_leaves_half_the_time_and_none_for_what_runs():
     assert running.engine.grace.ends_at == running.now + 20.0
 
 
+def test_what_was_booked_before_the_deadline_is_among_the_outputs():
+    running = job(zip_max_ranges=1).running("r1", "r2")
+    running.says(produced("r1"))
+    running.goes_well("pack_outputs", "store_archive", "report_ranges")
+    running.tell(SIGTERM)
+    running.ring_until("note")
+    running.note()
+    assert [copy.url for copy in running.engine.final.outputs] == ["file:///out/archive.tar"]
+
+
 def test_a_payload_that_is_there_at_the_deadline_is_ended_and_waited_for():
     running = job().running("r1")
     running.tell(SIGTERM)
