@@ -1,9 +1,9 @@
 """Stop requests: the only place that makes signals, notices and the end of a pilot's time facts of a job or pilot."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from queue import SimpleQueue
+from contextlib import contextmanager, suppress
 from threading import Event, Thread, Timer, current_thread, main_thread
 from types import FrameType
 
@@ -27,18 +27,17 @@ MOST = 2
 """Signals that are requests; the one after these ends the process as if nobody listened, and the journal is good."""
 
 
-class _Ask:
-    """A handler of signals that tells a listener, and the listeners around it, too."""
+class _Count:
+    """A handler of signals that counts them, for the handlers around it, too; what they mean is told elsewhere."""
 
-    def __init__(self, requests: SimpleQueue[int], before: Mapping[signal.Signals, object]) -> None:
-        self._requests, self._before = requests, before
+    def __init__(self, before: Mapping[signal.Signals, object]) -> None:
+        self._before = before
         self._heard = 0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self._heard += 1
-        self._requests.put(number)
         outer = self._before[signal.Signals(number)]
-        if isinstance(outer, _Ask):
+        if isinstance(outer, _Count):
             outer(number, frame)
         if self._heard == MOST:
             for each in STOP_SIGNALS:
@@ -83,31 +82,40 @@ def notices(inbox: Inbox, notice: Notice | None, every_s: float) -> Iterator[Non
 
 @contextmanager
 def stop_requests(inbox: Inbox, also: Callable[[], None] | None = None) -> Iterator[None]:
-    """Signals are facts while the job runs, and `also` is called; Python hears them in its main thread only.
+    """Signals are facts while the job runs, and `also` is called.
 
-    A handler may interrupt `take` just before it waits, and nothing that it does there would be noticed. So it only
-    tells a thread, by a queue that may be interrupted by itself.
+    Python runs a handler in its main thread, and only when that comes to its next step: a signal that arrives just
+    before the thread begins to wait is not heard until the wait is over. What the kernel's handler writes to Python's
+    wake-up descriptor is heard at once, so it is read by a thread of its own, which tells who listened there before.
     """
     if current_thread() is not main_thread():
         yield
         return
-    requests: SimpleQueue[int] = SimpleQueue()
+    heard, told = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(told, False)
+    outer = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
 
     def listen() -> None:
-        while number := requests.get():
-            name, code = signal.Signals(number).name, STOP_SIGNALS[signal.Signals(number)]
-            inbox.put(Preempted(error_code=code, why=f"a stop was asked for by {name}"))
-            if also is not None:
-                also()
+        with os.fdopen(heard, "rb", buffering=0) as numbers:
+            while number := numbers.read(1):
+                if outer >= 0:
+                    with suppress(OSError):
+                        os.write(outer, number)
+                if number[0] in STOP_SIGNALS:
+                    asked = signal.Signals(number[0])
+                    inbox.put(Preempted(error_code=STOP_SIGNALS[asked], why=f"a stop was asked for by {asked.name}"))
+                    if also is not None:
+                        also()
 
     Thread(target=listen, name="stop requests", daemon=True).start()
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    ask = _Ask(requests, before)
+    count = _Count(before)
     try:
         for number in STOP_SIGNALS:
-            signal.signal(number, ask)
+            signal.signal(number, count)
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        requests.put(0)
+        signal.set_wakeup_fd(outer)
+        os.close(told)

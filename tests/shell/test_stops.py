@@ -1,5 +1,7 @@
 """Stop requests: signals become facts while a job runs, and what they were before afterwards."""
 
+import ctypes
+import os
 import signal
 from contextlib import suppress
 from math import inf
@@ -21,6 +23,30 @@ def test_a_signal_is_a_fact_while_a_job_runs(number: signal.Signals, code: int) 
     with stop_requests(inbox):
         signal.raise_signal(number)
         assert inbox.take() == [Preempted(error_code=code, why=f"a stop was asked for by {number.name}")]
+
+
+def test_a_signal_is_heard_while_the_main_thread_waits_and_runs_no_handler() -> None:
+    """As when it comes just before that begins to wait. What is written here is more than a pipe holds."""
+    inbox, heard = Inbox(Clock()), []
+    inbox.set_alarm(inbox.now() + 10.0, 1)
+    read, write = os.pipe()
+
+    def ask_and_listen() -> None:
+        with os.fdopen(read, "rb", buffering=0) as waits:
+            waits.read(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+            heard.extend(inbox.take())
+            waits.readall()
+
+    with stop_requests(inbox):
+        asking = Thread(target=ask_and_listen)
+        asking.start()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        ctypes.CDLL(None).write(write, bytes(1 << 20), 1 << 20)
+        os.close(write)
+        asking.join()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert heard == [SIGTERM]
 
 
 def test_each_signal_is_a_fact_of_its_own() -> None:
