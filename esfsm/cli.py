@@ -1,6 +1,6 @@
 """The command line: run, resume, pilot, audit, replay, check, draw.
 
-Exit codes: 0 done, 1 failed, 2 unusable input, 3 stopped on request with all finished work safe.
+Exit codes: 0 done, 1 failed, 2 unusable input, 3 stopped on request.
 Standard output is for results, standard error for progress and faults.
 """
 
@@ -54,13 +54,26 @@ NEWS: dict[type, str] = {
 
 app = typer.Typer(
     help="The PanDA Event Service as a finite-state machine.",
-    epilog="Exit codes: 0 done, 1 failed, 2 unusable input, 3 stopped on request with all finished work safe; "
+    epilog="Exit codes: 0 done, 1 failed, 2 unusable input, 3 stopped on request; "
     "those of each command are in docs/codes.md.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        _show(f"esfsm {esfsm.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say it.")] = False,
+) -> None:
+    """The PanDA Event Service as a finite-state machine."""
 
 
 class Form(StrEnum):
@@ -191,8 +204,7 @@ def draw(
         for path in draw_all(tables, plugins.held(), Path("diagrams")):
             _show(str(path))
         return
-    suffix = "" if output is None else output.suffix.removeprefix(".")
-    form = form or (Form(suffix) if suffix in set(Form) else Form.MERMAID)
+    form = form or _form_of(output)
     drawing = esfsm.draw(workflow, form=form.value, journal=journal)
     content = drawing if isinstance(drawing, bytes) else drawing.encode()
     if output is None:
@@ -204,9 +216,18 @@ def draw(
         raise UnusableInput(f"{output}: {error.strerror}") from None
 
 
+def _form_of(output: Path | None) -> Form:
+    """By the name of the file. Raises `UnusableInput` for one that promises another form."""
+    suffix = "" if output is None else output.suffix.removeprefix(".")
+    forms = {"": Form.MERMAID, "mmd": Form.MERMAID, **{form.value: form for form in Form}}
+    if suffix not in forms:
+        raise UnusableInput(f"{output}: --format says which of {', '.join(Form)} it is to be")
+    return forms[suffix]
+
+
 @app.command()
 def replay(
-    journals: Annotated[list[Path], typer.Argument(metavar="JOURNAL...", help="Each a journal.jsonl.")],
+    journals: Annotated[list[Path], typer.Argument(metavar="JOURNAL...", help="Or work directories.")],
     what_if: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Run it with another setting.")] = None,
 ) -> None:
     """Tell the story of journals; exit code 1 if this code would decide otherwise."""

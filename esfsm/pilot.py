@@ -69,8 +69,8 @@ def run_pilot(
     that. `run` is called in place of `run_workflow`, for those who want to see each job. `watch(fact, pilot)` is called
     after each fact of the pilot.
 
-    Raises `UnusableInput` when something that was given cannot be used. SIGTERM and SIGINT stop the job, with all
-    finished work safe, and then the pilot; a job that has not begun is reported failed.
+    Raises `UnusableInput` when something that was given cannot be used. SIGTERM and SIGINT stop the job, as
+    they stop `run_workflow`, and then the pilot; a job that has not begun is reported failed.
     """
     given, _ = Settings.layered(settings, None, config)
     base = Path(workdir).absolute()

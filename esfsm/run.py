@@ -51,8 +51,8 @@ def run_workflow(
 
     Raises `UnusableInput` when something that was given cannot be used, `JournalError` when the journal cannot be
     written any more, `ReplayDiverged` when another version of the code began the job. SIGTERM, SIGINT, SIGUSR1, SIGUSR2
-    and SIGXCPU stop the job with all finished work safe; a second one gives it half the time that is left, a third one
-    none.
+    and SIGXCPU stop the job: what is finished is stored and reported within `grace_s`; a second one gives it half the
+    time that is left, a third one none.
     """
     job, found = read_job(job)
     given, said_by = read_settings(job, settings, config, found)

@@ -81,7 +81,7 @@ class GenericExecutor(Thread):
         return self._pid
 
     def get_exit_code(self) -> int | None:
-        """None until the job has ended; 0 when it is done, or was stopped with all finished work safe.
+        """None until the job has ended; 0 when it is done, or was stopped on request.
 
         Else the payload's, or the pilot error code where the payload is not at fault; -1 when it could not be run.
         """

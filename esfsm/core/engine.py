@@ -366,7 +366,8 @@ class Engine:
     def _due_at_end(self) -> list[Action]:
         """The final report once more, as long as there is time for it."""
         final = self.final
-        if self._rings(self.grace.ends_at) and (self._is_doing or final.again_at is not None):
+        waits = self._is_doing or final.again_at is not None
+        if waits and self._rings(self.grace.over_at(final.since)):
             self.outstanding.end(self._doing)
             final.give_up()
         if final.again_at is not None and self._rings(final.again_at):

@@ -34,6 +34,8 @@ class FinalWord:
         """Whether nobody answered, however often it was said."""
         self.again_at: float | None = None
         """When it is to be said once more."""
+        self.since = 0.0
+        """When there was something to say first."""
         self._said = 0
 
     def hear(self, fact: Fact) -> None:
@@ -46,7 +48,7 @@ class FinalWord:
 
     def led_by(self, fact: Fact) -> None:
         """A fact led from one state to another: the first trouble is what the job fails of, unless it is stopped."""
-        self._said, self.again_at = 0, None
+        self._said, self.again_at, self.since = 0, None, fact.at
         if isinstance(fact, Preempted) or (hasattr(fact, "error_code") and not self.trouble[0]):
             self.trouble = (int(getattr(fact, "error_code", 0)), getattr(fact, "why", ""))
 

@@ -9,6 +9,8 @@ KILL_S = 5.0
 """What a payload may need to end that does not want to."""
 LAST_WORD_S = 2.0
 """What the final report may need."""
+ONE_WORD_S = 1.0
+"""What it gets in any case: an answer that is under way is not hung up on, however short the time was."""
 
 
 @dataclass(slots=True)
@@ -24,6 +26,10 @@ class Grace:
         again = inf if self.ends_at == inf else at + max(0.0, self.ends_at - at) / 2
         self.ends_at = min(at + within_s, again)
         self.stored_by = self.ends_at - min(LAST_WORD_S, max(0.0, self.ends_at - at) / 4)
+
+    def over_at(self, since: float) -> float:
+        """When nobody is waited for any more who was told the last word first at `since`."""
+        return max(self.ends_at, since + ONE_WORD_S)
 
     def for_workers(self, now: float, unsaved_s: float) -> float:
         """How long ranges that run may go on, in seconds, where storing what waits takes `unsaved_s`; half at most

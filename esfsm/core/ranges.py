@@ -51,6 +51,8 @@ class Ranges:
         """and how many there were."""
         self.strange = 0
         """Results for ranges that the payload does not have: unknown, or announced before."""
+        self.unsaved = 0
+        """Finished ranges that there was no time to store."""
         self.settings = settings
         self._supply = _Supply()
         self._requests = 0
@@ -83,6 +85,7 @@ class Ranges:
                 self.ledger.step(fact.name, self.stageout.given_up(fact.key).event_range_ids)
                 self.trouble = (PilotErrorCode.COMMUNICATIONFAILURE, fact.why)
             case f.GraceEnded():
+                self.unsaved += len(self._not_stored)
                 self.ledger.step_all(fact.name)
                 self.stageout.let_go()
                 self._supply = _Supply()
@@ -118,8 +121,13 @@ class Ranges:
 
     def over(self) -> Note:
         """There is no time left: whatever is not at its end is let go of."""
-        unsaved = sum(len(self.ledger.waiting(state)) for state in ("produced", "packed"))
-        return Note(fact=f.GraceEnded(why=f"the time is over: {unsaved} finished event ranges are not stored"))
+        why = f"the time is over: {len(self._not_stored)} finished event ranges are not stored"
+        return Note(fact=f.GraceEnded(why=why))
+
+    @property
+    def _not_stored(self) -> tuple[str, ...]:
+        """The ranges that are finished, and only here."""
+        return self.ledger.waiting("produced") + self.ledger.waiting("packed")
 
     @property
     def one_more_s(self) -> float:

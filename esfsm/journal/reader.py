@@ -1,10 +1,11 @@
-"""A journal for readers: nothing is locked, and nothing is changed."""
+"""A journal for readers: nothing is locked, and nothing is changed. A work directory stands for the journal in it."""
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from esfsm.durable import BUFFER_BYTES
 from esfsm.errors import UnusableJournal
+from esfsm.journal.file import JOURNAL
 from esfsm.journal.formats import Entry, Header, entries_of, header_of
 from esfsm.journal.lines import Lines
 
@@ -16,6 +17,7 @@ def read(path: Path) -> tuple[Header, Iterator[Entry]]:
 
     Raises `UnusableJournal`, for damage further on when it is come to.
     """
+    path = _in(path)
     lines = iter(Lines(_raw(path), path))
     first = next(lines, None)
     if first is None:
@@ -26,6 +28,7 @@ def read(path: Path) -> tuple[Header, Iterator[Entry]]:
 
 def read_header(path: Path) -> Header:
     """Whose journal it is. Raises `UnusableJournal`."""
+    path = _in(path)
     raw = _raw(path)
     try:
         told = next(iter(Lines(raw, path)), None)
@@ -36,9 +39,13 @@ def read_header(path: Path) -> Header:
     return header_of(told, path)
 
 
+def _in(place: Path) -> Path:
+    return place / JOURNAL if place.is_dir() else place
+
+
 def _raw(path: Path) -> Generator[bytes]:
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):  # a fifo that nobody writes to, an endless device
+        if path.exists() and not path.is_file():  # a fifo that nobody writes to, an endless device
             raise UnusableJournal(path, "it is no regular file")
         with path.open("rb", buffering=BUFFER_BYTES) as file:
             yield from file

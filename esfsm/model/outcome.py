@@ -32,7 +32,7 @@ class Outcome(BaseModel):
     sentence: str
     """What happened, for people."""
     exit_code: int
-    """0 done, 1 failed, 3 stopped on request with all finished work safe."""
+    """0 done, 1 failed, 3 stopped on request, with what was finished stored as far as there was time."""
     pilot_error_code: int = 0
     payload_exit_code: int | None = None
     """None when no payload has run to its end."""

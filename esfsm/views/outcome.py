@@ -23,6 +23,8 @@ def outcome(panda_id: int, engine: Engine, journal: Path) -> Outcome:
         sentence += "; event ranges: " + ", ".join(f"{n} {state}" for state, n in counts.items())
     if engine.ranges.strange:
         sentence += f"; {engine.ranges.strange} results were for ranges that the payload did not have"
+    if engine.ranges.unsaved:
+        sentence += f"; the time was too short to store {engine.ranges.unsaved} finished event ranges"
     if engine.final.unreported:
         sentence += "; the server did not answer the final report: run the same command again to repeat it"
     return Outcome(

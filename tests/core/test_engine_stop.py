@@ -99,6 +99,17 @@ def test_a_last_word_that_nobody_answers_does_not_keep_the_engine():
     assert running.now == pytest.approx(running.facts[0].at + 60.0)
 
 
+def test_a_last_word_that_is_under_way_is_heard_however_short_the_time_was():
+    running = job(grace_s=0.0).running()
+    running.tell(SIGTERM)
+    running.says(f.PayloadFinished())
+    running.note()
+    assert (running.state, running.engine.ended) == ("stopped", False)
+    running.goes_well("report_job")
+    assert running.engine.ended
+    assert not running.engine.final.unreported
+
+
 def test_a_second_stop_leaves_half_the_time_and_none_for_what_runs():
     running = job().produced("r1")
     running.tell(SIGTERM)

@@ -81,6 +81,17 @@ def test_an_outcome_says_when_the_server_never_heard_of_it():
     assert told.exit_code == 0
 
 
+def test_an_outcome_says_what_there_was_no_time_to_store():
+    job = Teller(grace_s=0.0, grace_for="all").produced("r1", "r2")
+    job.tell(f.Preempted(why="SIGTERM"))
+    job.says(f.PayloadFinished())
+    job.note()
+    told = outcome_of(job.goes_well("report_job"))
+    assert told.sentence == (
+        "stopped: SIGTERM; event ranges: 2 released; the time was too short to store 2 finished event ranges"
+    )
+
+
 def test_an_outcome_counts_results_that_were_nobodys():
     job = Teller().produced("r1")
     job.says(f.OutputProduced(event_range_id="r9", paths=("HITS",)))

@@ -1,5 +1,6 @@
 """Tables, drawings and results as they are printed: what the user sees, and that nothing finished is lost."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,24 @@ def test_a_drawing_of_what_there_is_not(esfsm: Command, journal: Path) -> None:
 
 def test_a_drawing_that_cannot_be_written(esfsm: Command) -> None:
     assert said(esfsm("draw", "--output", "/dev/full")) == "/dev/full: No space left on device"
+
+
+def test_a_drawing_is_never_another_than_its_name_promises(esfsm: Command, tmp_path: Path) -> None:
+    assert said(esfsm("draw", "--output", tmp_path / "x.pdf")) == (
+        f"{tmp_path / 'x.pdf'}: --format says which of mermaid, dot, svg, png it is to be"
+    )
+    assert esfsm("draw", "--output", tmp_path / "x.pdf", "--format", "dot").exit_code == DONE
+    assert esfsm("draw", "--output", tmp_path / "x.mmd").exit_code == DONE
+    assert (tmp_path / "x.mmd").read_text().startswith("---\ntitle: ")
+
+
+def test_a_work_directory_stands_for_its_journal(esfsm: Command, journal: Path) -> None:
+    assert esfsm("replay", journal.parent) == esfsm("replay", journal)
+    assert said(esfsm("replay", journal.parent.parent)).endswith("journal.jsonl: No such file or directory")
+
+
+def test_the_version(esfsm: Command) -> None:
+    assert esfsm("--version") == (DONE, f"esfsm {version('esfsm')}\n", "")
 
 
 @pytest.mark.parametrize(("job_pars", "exit_code"), [("simulate", DONE), ("fail 2", FAILED)])
