@@ -57,7 +57,7 @@ def live(stageout: StageOut, life_s: float, chance: Random) -> Node:
             stageout.add(f"r{done}", Output((f"/w/r{done}",), 100_000, now, value_s=RANGE_S))
             done += 1
             heapq.heapreplace(workers, now + RANGE_S * chance.uniform(0.5, 1.5))
-        for action in stageout.due(now, False):
+        for action in stageout.due(now, flush=False, ends=False):
             assert isinstance(action, PackOutputs)
             if now + STORE_S <= life_s:
                 saved_s += _stored(stageout, action, now + STORE_S)
@@ -67,12 +67,12 @@ def live(stageout: StageOut, life_s: float, chance: Random) -> Node:
 def _stored(stageout: StageOut, action: PackOutputs, at: float) -> float:
     """It goes all the way; the work in it."""
     stageout.packed(action.lfn, OutputsPacked(size_bytes=len(action.members) * 100_000, adler32="0badcafe"))
-    (store,) = stageout.due(at, False)
+    (store,) = stageout.due(at, flush=False, ends=False)
     assert isinstance(store, StoreArchive)
-    stageout.stored(action.lfn, "file:///there")
-    (report,) = stageout.due(at, False)
+    stageout.stored(action.lfn, "file:///there", 0)
+    (report,) = stageout.due(at, flush=False, ends=False)
     assert isinstance(report, ReportRanges)
-    stageout.booked(action.lfn, at)
+    stageout.booked(action.lfn, at, report.report.event_range_ids)
     stageout.answered(action.lfn, at, (), (), "")
     return len(action.members) * RANGE_S
 
@@ -80,7 +80,7 @@ def _stored(stageout: StageOut, action: PackOutputs, at: float) -> float:
 def figures(way: str, lifetime_h: float, nodes: int) -> tuple[float, float]:
     """In percent of the finished work: what is lost, and that with what storing costs."""
     chance = Random(f"{lifetime_h}")
-    settings = Settings(node_lifetime_s=lifetime_h * HOUR, zip_max_ranges=10_000, **WAYS[way])
+    settings = Settings(node_lifetime_s=lifetime_h * HOUR, keep_outputs=True, zip_max_ranges=10_000, **WAYS[way])
     price_s = STORE_S + settings.archive_price_s
     lost, cost = [], []
     for _ in range(nodes):

@@ -23,7 +23,6 @@ from esfsm.views.audit import Archive, Audit, Bookkeeper, Found, JournalBook, St
 
 __all__ = ["audit"]
 
-ARCHIVE_FORMAT = "tar"
 
 Server = Mapping[str, Booked] | None
 
@@ -132,7 +131,7 @@ def _found(archive: Archive, path: Path, settings: Settings) -> Found | None:
     found = Found(stored.size_bytes, stored.adler32)
     if not archive.members:
         return found
-    archiver: Archiver = plugins.find("archives", ARCHIVE_FORMAT)
+    archiver: Archiver = plugins.archiver(archive.lfn)
     try:
         return replace(found, members=archiver.names(path))
     except TransferError as error:

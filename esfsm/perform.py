@@ -51,6 +51,7 @@ class Performer:
             a.MeasureResources: self._measure_resources,
             a.PackOutputs: transfers.pack_outputs,
             a.StoreArchive: transfers.store_archive,
+            a.RemoveFiles: transfers.remove_files,
             a.StageOut: lambda _: transfers.stage_out(),
             a.RunPayload: self._run_payload,
             a.RunEsPayload: self._run_payload,

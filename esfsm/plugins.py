@@ -80,6 +80,12 @@ def storage(url: str, settings: Settings) -> Any:
     return find("storage", scheme if separator else "file")(settings)
 
 
+def archiver(lfn: str) -> Any:
+    """The archiver for a file of this name. Raises as `find`."""
+    suffix = lfn.rpartition(".")[2]
+    return find("archives", suffix if suffix in names("archives") else "tar")
+
+
 def shelf() -> Traversable:
     """Where the declarations lie: inside the wheel, or beside esfsm/ in a checkout."""
     packed = files("esfsm") / "workflows"

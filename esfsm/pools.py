@@ -1,14 +1,21 @@
 """The only pools of threads. Whoever is stuck in one is let go of: it keeps no process from ending."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from esfsm.core.actions import Action
+from esfsm.errors import EsfsmError
 
-__all__ = ["Pool", "Pools", "Threads", "threads"]
+__all__ = ["Pool", "Pools", "Threads", "each_at_once", "threads"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 FILES = 8
 """Packing and stores that go on at the same time beside the payload: they wait for disks and wires, not for cores."""
@@ -67,6 +74,35 @@ class Threads:
             do, action = work
             if not self._closed:
                 do(action)
+
+
+def each_at_once(n: int, do: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    """What `do` makes of each, in their order, by `n` threads.
+
+    An `EsfsmError` is raised here, in its turn; where something unforeseen is raised there, CancelledError is. Once
+    nobody takes any more, nothing more is begun.
+    """
+    results: list[Future[R]] = [Future() for _ in items]
+    waiting = deque(zip(results, items, strict=True))
+
+    def work() -> None:
+        with suppress(IndexError):
+            while True:
+                result, item = waiting.popleft()
+                try:
+                    result.set_result(do(item))
+                except EsfsmError as error:
+                    result.set_exception(error)
+                finally:
+                    result.cancel()  # unless it has one
+
+    for _ in range(min(n, len(items))):
+        Thread(target=work, name="each at once", daemon=True).start()
+    try:
+        for result in results:
+            yield result.result()
+    finally:
+        waiting.clear()
 
 
 def threads() -> Pools:

@@ -4,7 +4,7 @@ They are Protocols, so an adapter imports nothing to comply. What each promises 
 under it and executed for every adapter by `tests/contract/`. Adapters raise the exceptions of `errors.py`.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -169,8 +169,13 @@ class Archiver(Protocol):
         """The names of its members. Raises `TransferError`."""
         ...
 
-    def unpack(self, archive: Path, directory: Path, *, limit_bytes: int | None = None) -> list[str]:
-        """Every member is checked before the first is written; returns their names. Raises `TransferError`."""
+    def unpack(
+        self, archive: Path, directory: Path, *, limit_bytes: int | None = None, only: Container[str] | None = None
+    ) -> list[str]:
+        """Every member is checked before the first is written, and those of these names, or all, are; returns theirs.
+
+        Raises `TransferError`.
+        """
         ...
 
 

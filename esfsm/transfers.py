@@ -14,11 +14,11 @@ from esfsm.errors import MissingMember, PilotErrorCode, TransferError, UnusableI
 from esfsm.model.files import FileSpec
 from esfsm.model.job import Job
 from esfsm.model.settings import Settings
+from esfsm.pools import each_at_once
 from esfsm.ports import Archiver, Storage
 
 __all__ = ["OURS", "Transfers"]
 
-ARCHIVE_FORMAT = "tar"
 PAYLOADS_OWN = {"payload.stdout", "payload.stderr", "jobReport.json"}
 """What a payload writes beside its outputs; a job may name it as one."""
 OURS = (
@@ -54,17 +54,22 @@ class Transfers:
     def stage_in(self) -> f.Fact:
         """All inputs, compared with what PanDA says of them."""
         copies = []
-        for spec in self._job.in_files:
-            try:
-                copy = self._get(spec)
-            except TransferError as error:
-                return f.StageInFailed(error_code=error.pilot_error_code, why=str(error))
-            code, fault = _difference(spec, copy, self._workdir / spec.lfn)
-            if fault:
-                (self._workdir / spec.lfn).unlink()
-                return f.StageInFailed(error_code=code, why=f"{copy.url}: {fault}", corrupted=(spec.lfn,))
-            copies.append(copy)
+        for staged in each_at_once(self._settings.transfers_at_once, self._stage_in_one, self._job.in_files):
+            if isinstance(staged, f.StageInFailed):
+                return staged
+            copies.append(staged)
         return f.InputsStaged(files=tuple(copies))
+
+    def _stage_in_one(self, spec: FileSpec) -> f.FileCopy | f.StageInFailed:
+        try:
+            copy = self._get(spec)
+        except TransferError as error:
+            return f.StageInFailed(error_code=error.pilot_error_code, why=str(error))
+        code, fault = _difference(spec, copy, self._workdir / spec.lfn)
+        if fault:
+            (self._workdir / spec.lfn).unlink()
+            return f.StageInFailed(error_code=code, why=f"{copy.url}: {fault}", corrupted=(spec.lfn,))
+        return copy
 
     def unpack_archives(self) -> f.Fact:
         """The archives of a merge job become files, and everything that is to be merged is among them."""
@@ -97,14 +102,15 @@ class Transfers:
     def pack_outputs(self, action: a.PackOutputs) -> f.Fact:
         """One archive, of all outputs that can be packed: one that cannot costs its own range and no other."""
         paths = {member.name: self._workdir / member.path for member in action.members}
-        gone = {*self._archiver.missing(paths), *(m.name for m in action.members if _changed(paths[m.name], m.stamp))}
+        archiver = _archiver(action.lfn)
+        gone = {*archiver.missing(paths), *(m.name for m in action.members if _changed(paths[m.name], m.stamp))}
         while True:
             lost = {member.event_range_id: None for member in action.members if member.name in gone}
             kept = {m.name: paths[m.name] for m in action.members if m.event_range_id not in lost}
             if not kept:
                 return f.OutputsPacked(size_bytes=0, adler32="00000001", lost=tuple(lost))
             try:
-                size_bytes, adler32 = self._archiver.pack(kept, self._workdir / action.lfn)
+                size_bytes, adler32 = archiver.pack(kept, self._workdir / action.lfn)
             except MissingMember as error:
                 gone.add(error.name)  # one fewer each time
                 continue
@@ -136,6 +142,27 @@ class Transfers:
             packed.unlink(missing_ok=True)
         return f.ArchiveStored(url=stored.url)
 
+    def remove_files(self, action: a.RemoveFiles) -> f.Fact:
+        """Outputs and archives that are stored and booked. Nothing else is touched, whatever a payload announced."""
+        left = []
+        for path, stamp in action.files:
+            try:
+                place = (self._workdir / path).parent.resolve() / Path(path).name
+                if self._may_go(place) and not _changed(place, stamp):
+                    place.unlink(missing_ok=True)
+            except OSError:
+                left.append(path)
+        return f.FilesRemoved(left=tuple(left))
+
+    def _may_go(self, path: Path) -> bool:
+        """Whether a file lies in the work directory, is none of ours, and is not itself what was stored."""
+        inside = self._workdir.resolve()
+        storages = [Path(rse.url.removeprefix("file://")).resolve() for rse in self._rses]
+        if not path.is_relative_to(inside) or any(path.is_relative_to(storage) for storage in storages):
+            return False
+        ours = {spec.lfn for spec in self._job.in_files} | {self._job.transformation, *OURS}
+        return str(path.relative_to(inside)) not in ours
+
     def stage_out(self) -> f.Fact:
         """The outputs of a job without event ranges: each to the first storage that takes it."""
         copies = []
@@ -151,16 +178,12 @@ class Transfers:
     def _unpack(self, archive: Path) -> list[str]:
         """Its members, none of which may pass for a file of ours."""
         ours = {spec.lfn for spec in (*self._job.in_files, *self._job.out_files)} | {self._job.transformation, *OURS}
-        if taken := sorted(ours.intersection(self._archiver.names(archive))):
+        archiver = _archiver(archive.name)
+        if taken := sorted(ours.intersection(archiver.names(archive))):
             code = PilotErrorCode.NOSUCHFILE
             raise TransferError(str(archive), f"its member {taken[0]!r} bears the name of another file", code)
         free_bytes = shutil.disk_usage(self._workdir).free
-        return self._archiver.unpack(archive, self._workdir, limit_bytes=free_bytes)
-
-    @property
-    def _archiver(self) -> Archiver:
-        archiver: Archiver = plugins.find("archives", ARCHIVE_FORMAT)
-        return archiver
+        return archiver.unpack(archive, self._workdir, limit_bytes=free_bytes, only=self._job.listed_files or None)
 
     def _merge(self) -> Any:
         return plugins.find("payloads", self._job.kind.value)
@@ -186,6 +209,11 @@ class Transfers:
             except TransferError:
                 continue
         return self._put(lfn, len(self._rses) - 1, scope)
+
+
+def _archiver(lfn: str) -> Archiver:
+    archiver: Archiver = plugins.archiver(lfn)
+    return archiver
 
 
 def _changed(path: Path, stamp: int) -> bool:

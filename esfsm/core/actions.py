@@ -239,6 +239,26 @@ class StoreArchive(Action):
         return f"{self.lfn} {self.adler32} to {self.rse}"
 
 
+class LocalFile(NamedTuple):
+    """A file of the work directory, and when it was changed last (0: whenever)."""
+
+    path: str
+    stamp: int = 0
+
+
+@_action
+class RemoveFiles(Action):
+    """Remove files that nobody needs any more. One that is not there, or has been changed, is left alone."""
+
+    ended_by = frozenset({"files_removed"})
+    files: tuple[LocalFile, ...]
+    size_bytes: int = 0
+
+    def about(self) -> str:
+        """Which files."""
+        return _ids([file.path for file in self.files])
+
+
 @_action
 class ReportRanges(Action):
     """Tell the server the final word about ranges. It keeps the first word, so a repeat changes nothing.

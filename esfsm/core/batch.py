@@ -15,21 +15,28 @@ from esfsm.core.facts import FileCopy
 from esfsm.model.report import ArchiveRecord, Report
 from esfsm.model.rse import Rse
 
-__all__ = ["DIAG_LENGTH", "NEVER", "Batch", "Output", "archive_name", "chance", "members_of", "pause_s"]
+__all__ = ["DIAG_LENGTH", "NEVER", "Batch", "Output", "archive_name", "chance", "members_of", "named_after", "pause_s"]
 
 DIAG_LENGTH = 500
 """PanDA rolls a whole report back when one errorDiag is longer (seen on panda-server 0.8.1 and 1.0.4)."""
+PREFIX = "EventService_premerge_"
 NEVER = inf
 """A time that does not come."""
 
 
-def archive_name(first: str) -> str:
+def archive_name(first: str, form: str = "tar") -> str:
     """The LFN of the archive whose first member is this range: the field's name for it.
 
     An eventRangeID holds its attempt number, so no other archive, of whatever run, can bear the same name. That is
     load-bearing: PanDA finds an archive by (PandaID, LFN), so one name must always denote the same bytes.
     """
-    return f"EventService_premerge_{first}.tar"
+    return f"{PREFIX}{first}.{form}"
+
+
+def named_after(lfn: str) -> str:
+    """The event range after which an archive of this name is named; empty for what is no archive of ours."""
+    before, _, first = lfn.rpartition(".")[0].partition(PREFIX)
+    return "" if before else first
 
 
 def pause_s(first_s: float, tries: int) -> float:
@@ -110,6 +117,8 @@ class Batch:
     value_s: float = 0.0
     was_disturbed: bool = False
     """Whether a step of it had to be tried again."""
+    parked: bool = False
+    """No storage takes it; it is offered once more when nothing else is left to do."""
     given_up: bool = False
     """Reported often enough without an answer; it waits for an engine that takes the job up again."""
 

@@ -21,6 +21,7 @@ from esfsm.core.actions import (
     MeasureResources,
     Note,
     PackOutputs,
+    RemoveFiles,
     ReportJob,
     ReportRanges,
     RequestRanges,
@@ -45,7 +46,7 @@ __all__ = ["Decision", "Engine", "Step"]
 STOPS = (f.Preempted, f.JobKilled)
 GOING_ON = (f.RangesSent, f.OutputProduced)
 """Nearly all facts of a job; only its ranges have to do with them."""
-FOR_RANGES = (RequestRanges, PackOutputs, StoreArchive, ReportRanges)
+FOR_RANGES = (RequestRanges, PackOutputs, StoreArchive, ReportRanges, RemoveFiles)
 JUDGED = (f.StageOutFailed, f.GraceEnded)
 """What an engine that takes the job up does not believe: it tries once more, and has a time of its own."""
 
@@ -358,7 +359,8 @@ class Engine:
             self._hurries = False
         due += self.ranges.due(self._now, feeding=feeding, flush=self._flush or not alive)
         self._flush = False
-        if not alive and self._doing == 0:
+        removes = any(isinstance(action, RemoveFiles) for action in (*due, *self.outstanding))
+        if not alive and self._doing == 0 and not removes:
             due += self.ranges.settle()
         self._next_due = min(self._next_due, self.ranges.alarm(feeding=feeding))
         return due

@@ -105,6 +105,11 @@ class Ledger:
         self.step("payload_gone", self.waiting("running"))
         self._free, self._stocked = dict(self._waiting["granted"]), {}
 
+    @property
+    def in_hand(self) -> int:
+        """How many ranges a payload has, in its stock or inside it."""
+        return len(self._stocked) + len(self._waiting["running"])
+
     def queue(self) -> tuple[str, ...]:
         """The granted ranges in the order in which they are handed out: those in a payload's stock, then the others."""
         return (*self._stocked, *self._free)

@@ -8,9 +8,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from esfsm.core import facts as f
-from esfsm.core.actions import Action, Note, PackOutputs, ReportRanges, RequestRanges, StockRanges, StoreArchive
+from esfsm.core.actions import (
+    Action,
+    Note,
+    PackOutputs,
+    RemoveFiles,
+    ReportRanges,
+    RequestRanges,
+    StockRanges,
+    StoreArchive,
+)
 from esfsm.core.batch import Output, pause_s
 from esfsm.core.ledger import Ledger
+from esfsm.core.room import Room
 from esfsm.core.stageout import StageOut
 from esfsm.core.workflow import Workflow
 from esfsm.errors import PilotErrorCode, WorkflowError
@@ -26,6 +36,10 @@ class _Supply:
     wanted: int = 0
     asking: bool = False
     exhausted: bool = False
+    held: bool = False
+    """Whether there is no room for more ..."""
+    ended: bool = False
+    """... nor will there be."""
     empty: int = 0
     """How often in a row the server said that it has no ranges, without being sure."""
     tries: int = 0
@@ -46,15 +60,18 @@ class Ranges:
         self.cpu_s = 0.0
         """CPU time of all ranges that were announced."""
         self.wall_s = 0.0
-        """... and their wall time,"""
+        """... their wall time,"""
         self.outputs = 0
-        """and how many there were."""
+        """how many there were,"""
+        self.output_bytes = 0
+        """and their size."""
         self.strange = 0
         """Results for ranges that the payload does not have: unknown, or announced before."""
         self.unsaved = 0
         """Finished ranges that there was no time to store."""
         self.settings = settings
         self._supply = _Supply()
+        self._room = Room()
         self._requests = 0
 
     def use(self, settings: Settings) -> None:
@@ -84,6 +101,10 @@ class Ranges:
             case f.ReportGivenUp():
                 self.ledger.step(fact.name, self.stageout.given_up(fact.key).event_range_ids)
                 self.trouble = (PilotErrorCode.COMMUNICATIONFAILURE, fact.why)
+            case f.ResourcesMeasured():
+                self._room.measured(fact.resources, self.settings)
+            case f.RoomEnded():
+                self._supply.ended = True
             case f.GraceEnded():
                 self.unsaved += len(self._not_stored)
                 self.ledger.step_all(fact.name)
@@ -100,16 +121,31 @@ class Ranges:
         self.ledger.payload_gone()
 
     def due(self, now: float, *, feeding: bool, flush: bool) -> list[Action]:
-        """What is to be done for the ranges now; `feeding`: a payload is to get more, `flush`: pack all there is."""
+        """What is to be done for the ranges now; `feeding`: a payload is to get more, `flush`: pack all there is.
+
+        Where there is no room for more, what waits is packed now: stored and removed, it makes room.
+        """
         due: list[Action] = []
-        if self._supply.wanted:
-            due += self._feed(now) if feeding else self._starve()
-        for action in self.stageout.due(now, flush):
+        supply = self._supply
+        feeding = feeding and not supply.ended
+        fits = self._fits() if feeding and supply.wanted else None
+        supply.held = fits == 0
+        if supply.wanted and not supply.held:
+            due += self._feed(now, fits) if feeding else self._starve()
+        for action in self.stageout.due(now, flush=flush or supply.held, ends=flush):
             if isinstance(action, ReportRanges):
                 again = [i for i in action.report.event_range_ids if self.ledger[i] == "unanswered"]
                 self.ledger.step(f.JobResumed.name, again)
             due.append(action)
+        if supply.held and not self.stageout.goes_on and not self.ledger.in_hand:
+            why = "the disk has no room for one more output and its archive, and nothing here can go"
+            due.append(Note(fact=f.RoomEnded(why=why)))
         return due
+
+    def _fits(self) -> int | None:
+        """How many ranges more there is room for; None: for any."""
+        output_bytes = self.output_bytes / self.outputs if self.outputs else 0
+        return self._room.fits(output_bytes, self.ledger.in_hand, self.stageout.unpacked_bytes)
 
     def hurry(self, now: float, until: float) -> Iterator[Action]:
         """What waits is to be stored by then; say what will be lost where that cannot be."""
@@ -142,7 +178,7 @@ class Ranges:
     def alarm(self, *, feeding: bool) -> float:
         """When something will be due by time alone."""
         supply, first = self._supply, self.stageout.alarm()
-        if feeding and supply.wanted and not supply.asking and not supply.exhausted:
+        if feeding and supply.wanted and not (supply.asking or supply.exhausted or supply.held or supply.ended):
             return min(first, supply.not_before)
         return first
 
@@ -158,9 +194,10 @@ class Ranges:
         elif not self.ledger.open:
             yield Note(fact=f.OutputsStaged())
 
-    def _feed(self, now: float) -> Iterator[Action]:
+    def _feed(self, now: float, fits: int | None) -> Iterator[Action]:
         supply = self._supply
-        stock = self.ledger.hand_over(supply.wanted)
+        wanted = supply.wanted if fits is None else min(supply.wanted, fits)
+        stock = self.ledger.hand_over(wanted)
         if stock or supply.exhausted:
             supply.wanted = 0
             yield StockRanges(event_ranges=stock, last=not stock)
@@ -170,7 +207,7 @@ class Ranges:
                 yield Note(fact=f.LimitExceeded(error_code=PilotErrorCode.COMMUNICATIONFAILURE, why=why))
                 return
             supply.asking = True
-            yield RequestRanges(n=supply.wanted, request=self._requests)
+            yield RequestRanges(n=wanted, request=self._requests)
 
     def _starve(self) -> Iterator[Action]:
         """The payload asks although it is to end: nothing more comes."""
@@ -184,6 +221,8 @@ class Ranges:
             self.cpu_s += fact.cpu_s
             self.wall_s += fact.wall_s
             self.outputs += 1
+            self.output_bytes += fact.size_bytes
+            self._room.free_bytes -= fact.size_bytes
         else:
             self.stageout.renew(fact.event_range_id, output)
 
@@ -207,7 +246,7 @@ class Ranges:
             self.ledger.adopted()
         else:
             self.payload_gone()
-        self._supply = _Supply(asking=self._supply.asking)
+        self._supply, self._room = _Supply(asking=self._supply.asking), Room()
         self.stageout.resume(fact.at)
         if self.trouble and self.trouble[0] == PilotErrorCode.COMMUNICATIONFAILURE:
             self.trouble = None
@@ -222,6 +261,9 @@ class Ranges:
                 self._hear_storage(fact, action)
             case ReportRanges():
                 self._hear_server(fact, action)
+            case RemoveFiles():
+                self.stageout.removing = False
+                self._room.free_bytes += action.size_bytes
 
     def _hear_broker(self, fact: f.Fact) -> None:
         supply = self._supply
@@ -251,6 +293,7 @@ class Ranges:
         why = "its output vanished, or was changed, before it was packed"
         self._errored("output_lost", lost, PilotErrorCode.MISSINGOUTPUTFILE, why)
         self.stageout.packed(lfn, fact)
+        self._room.free_bytes -= fact.size_bytes
 
     def _hear_storage(self, fact: f.Fact, action: StoreArchive) -> None:
         lfn = action.lfn
@@ -272,11 +315,11 @@ class Ranges:
         ids = action.report.event_range_ids
         refused, doubted, unheard = (frozenset(named) for named in (fact.refused, fact.doubted, fact.unheard))
         open_or_refused = refused | doubted | unheard
-        booked = [i for i in ids if i not in open_or_refused]
+        booked = {i: None for i in ids if i not in open_or_refused}
         self.ledger.step(fact.name, booked)
         self.ledger.step("ranges_refused", [i for i in ids if i in refused])
         if booked:
-            self.stageout.booked(action.key, fact.at)
+            self.stageout.booked(action.key, fact.at, booked)
         again = [i for i in ids if i in doubted - refused], [i for i in ids if i in unheard - doubted - refused]
         self.stageout.answered(action.key, fact.at, again[0], again[1], fact.why)
 

@@ -5,12 +5,14 @@ failed, into one report only. A batch goes pack -> store -> report and waits bet
 time it is.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from esfsm.core.actions import Action, Note, PackOutputs, ReportRanges, StoreArchive
+from esfsm.core.actions import Action, Note, PackOutputs, RemoveFiles, ReportRanges, StoreArchive
 from esfsm.core.batch import NEVER, Batch, Output, archive_name, chance, members_of, pause_s
 from esfsm.core.facts import ArchiveRefused, FileCopy, OutputsPacked, ReportGivenUp
+from esfsm.core.leftovers import Leftovers
 from esfsm.core.pace import Pace
 from esfsm.core.risk import Exposure
 from esfsm.errors import PilotErrorCode
@@ -35,14 +37,19 @@ class StageOut:
     """By LFN, the archives with ranges that the server has booked."""
     pace: Pace = field(default_factory=Pace)
     exposure: Exposure = field(default_factory=Exposure)
+    leftovers: Leftovers = field(default_factory=Leftovers)
     in_haste: bool = False
     """Whether there is no time for all that waits."""
+    removing: bool = False
+    """Whether files are being removed."""
     tight: bool = False
     """Whether there was no room for an archive: then there is one at a time, and it goes when it is stored."""
     _outputs: dict[str, Output] = field(default_factory=dict)
     _size_bytes: int = 0
     _archive_bytes: int = 0
     """What an archive may hold in haste."""
+    _wire_free_at: float = 0.0
+    """When the next archive may be stored, where the bytes a second are bounded."""
     _failures: dict[tuple[int, str], list[str]] = field(default_factory=dict)
     _failure_reports: int = 0
 
@@ -50,6 +57,7 @@ class StageOut:
         """An output waits for its archive."""
         self._outputs[event_range_id] = output
         self._size_bytes += output.size_bytes
+        self.leftovers.need(output.paths)
         self.exposure.add(output.value_s, output.at, self.settings.node_lifetime_s)
 
     def renew(self, event_range_id: str, output: Output) -> None:
@@ -57,6 +65,7 @@ class StageOut:
         waiting = self._outputs.get(event_range_id)
         if waiting is not None:
             self._size_bytes += output.size_bytes - waiting.size_bytes
+            self.leftovers.replace(waiting.paths, output.paths)
             self._outputs[event_range_id] = replace(output, at=waiting.at, value_s=waiting.value_s)
 
     def add_failures(self, event_range_ids: Iterable[str], error_code: int, why: str) -> None:
@@ -67,11 +76,13 @@ class StageOut:
         """A new engine tries at once what the old one was to try later; its clock may have been another one."""
         for batch in self.batches.values():
             batch.closed = frozenset()  # the storages may be others
+            self._offer(batch, tries=0)
             if batch.given_up:
                 batch.given_up, batch.tries, batch.not_before = False, 0, 0.0
             elif batch.not_before < NEVER:
                 batch.not_before = 0.0
-        self.in_haste = self.tight = False
+        self.in_haste = self.tight = self.removing = False
+        self._wire_free_at = 0.0
         for event_range_id, output in self._outputs.items():
             self._outputs[event_range_id] = replace(output, at=min(output.at, now))
 
@@ -79,7 +90,21 @@ class StageOut:
         """How long it will take to store all that waits."""
         waiting = [batch.size_bytes for batch in self.batches.values() if batch.todo in ("pack", "store")]
         size_bytes = self._size_bytes + sum(waiting)
-        return self.pace.takes_s(size_bytes) if waiting or self._outputs else 0.0
+        if not waiting and not self._outputs:
+            return 0.0
+        rate = self.settings.store_bytes_per_s
+        return max(self.pace.takes_s(size_bytes), size_bytes / rate if rate and not self.in_haste else 0.0)
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Of the outputs that are in no archive."""
+        return self._size_bytes + sum(batch.size_bytes for batch in self.batches.values() if batch.todo == "pack")
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether anything goes on, or waits, by which there will be more room."""
+        active = (batch for batch in self.batches.values() if not batch.parked and not batch.given_up)
+        return self.removing or bool(self._outputs) or any(active)
 
     def hurry(self, now: float, until: float) -> tuple[str, ...]:
         """There is time until then only; the ranges for which it will not be enough, the most valuable first.
@@ -91,8 +116,8 @@ class StageOut:
             return ()
         by_value = sorted(self._outputs.items(), key=lambda item: item[1].density, reverse=True)
         self._outputs = dict(by_value)
-        left_s = max(0.0, until - now)
-        self._archive_bytes = max(1, int(self._size_bytes * left_s / self.unsaved_s() / 4))
+        left_s, takes_s = max(0.0, until - now), self.unsaved_s()
+        self._archive_bytes = max(1, int(self._size_bytes * (left_s / takes_s if takes_s else 1.0) / 4))
         waiting = [(b.event_range_ids, b.size_bytes) for b in self.batches.values() if b.todo in ("pack", "store")]
         waiting += [((event_range_id,), output.size_bytes) for event_range_id, output in by_value]
         size_bytes = 0
@@ -108,30 +133,65 @@ class StageOut:
         self.batches = {key: batch for key, batch in self.batches.items() if batch.archive and batch.archive.url}
         for batch in self.batches.values():
             batch.given_up, batch.not_before = True, NEVER
-        self._outputs, self._size_bytes = {}, 0
+        self._outputs, self._size_bytes, self.removing = {}, 0, False
         self._failures.clear()
         self.exposure = Exposure()
 
-    def due(self, now: float, flush: bool) -> list[Action]:
-        """What is to be done now; `flush`: pack whatever waits."""
+    def due(self, now: float, *, flush: bool, ends: bool) -> list[Action]:
+        """What is to be done now; `flush`: pack whatever waits; `ends`: nothing more will come."""
         if self._failures or (self._outputs and (flush or self._enough() or self._late_at() <= now)):
             self._collect(now, flush)
+        if ends:
+            for batch in self.batches.values():
+                self._offer(batch, tries=self.settings.stage_out_rounds - 1)
         due: list[Action] = []
+        busy = self._under_way()
         steps = sorted(self.batches.values(), key=lambda batch: batch.todo == "pack") if self.tight else None
         for batch in steps or self.batches.values():
-            if batch.not_before <= now and not self._waits_for_others(batch):
+            if self._when(batch, busy) <= now:
                 batch.not_before = NEVER
+                if self._is_hopeless(batch) and not ends:
+                    batch.parked = True
+                    continue
+                busy[batch.todo] += 1
                 due.append(self._next(batch, now))
-        return due
+        return [*due, *self._removal()]
 
-    def _waits_for_others(self, batch: Batch) -> bool:
-        """Whether a step has to wait until others have ended: in haste for wires, where room is tight for room."""
-        if batch.todo == "report" or not (self.in_haste or self.tight):
-            return False
-        steps = [other.todo for other in self.batches.values() if other.not_before == NEVER]
+    def _removal(self) -> Iterator[RemoveFiles]:
+        """Of what is needed no more, one at a time."""
+        if not self.removing:
+            files, size_bytes = self.leftovers.take()
+            self.removing = bool(files) and not self.settings.keep_outputs
+            if self.removing:
+                yield RemoveFiles(files=files, size_bytes=size_bytes)
+
+    def _under_way(self) -> Counter[str]:
+        """How many batches are at each step."""
+        return Counter(batch.todo for batch in self.batches.values() if batch.not_before == NEVER and not batch.parked)
+
+    def _when(self, batch: Batch, busy: Counter[str]) -> float:
+        """When its step may begin; never, as long as it has to wait until others have ended: for room where that is
+        tight, or for wires."""
+        if batch.todo == "report":
+            return batch.not_before
         if self.tight:
-            return "pack" in steps or "store" in steps
-        return batch.todo == "store" and steps.count("store") >= STORES_IN_HASTE
+            return NEVER if busy["pack"] + busy["store"] else batch.not_before
+        if batch.todo == "pack":
+            return batch.not_before
+        most = min(self.settings.transfers_at_once, STORES_IN_HASTE if self.in_haste else NEVER)
+        if busy["store"] >= most:
+            return NEVER
+        return batch.not_before if self.in_haste else max(batch.not_before, self._wire_free_at)
+
+    def _is_hopeless(self, batch: Batch) -> bool:
+        """Whether every storage has said no often enough."""
+        return batch.todo == "store" and batch.tries >= self.settings.stage_out_rounds
+
+    @staticmethod
+    def _offer(batch: Batch, tries: int) -> None:
+        """Once more, to all storages, if it was given up on."""
+        if batch.parked:
+            batch.parked, batch.tries, batch.rse, batch.closed, batch.not_before = False, tries, 0, frozenset(), 0.0
 
     @property
     def last_output_counts(self) -> bool:
@@ -145,10 +205,8 @@ class StageOut:
     def alarm(self) -> float:
         """When something will be due by time alone."""
         first = self._late_at()
-        for batch in self.batches.values():
-            if batch.not_before < first and not self._waits_for_others(batch):
-                first = batch.not_before
-        return first
+        busy = self._under_way()
+        return min([first, *(self._when(batch, busy) for batch in self.batches.values())])
 
     def packed(self, key: str, fact: OutputsPacked) -> None:
         """An archive was made, without the ranges whose outputs were lost."""
@@ -186,11 +244,14 @@ class StageOut:
         batch.given_up = True
         return batch if batch.archive is not None else self.batches.pop(key)
 
-    def booked(self, key: str, at: float) -> None:
-        """The server has booked ranges of this batch: its archive, if it has one, is staged."""
+    def booked(self, key: str, at: float, event_range_ids: Collection[str]) -> None:
+        """The server has booked these ranges of a batch: its archive, if it has one, is staged."""
         batch = self.batches[key]
         if batch.archive is not None:
             self.staged[batch.archive.lfn] = batch.archive
+            share = len(event_range_ids) / len(batch.event_range_ids)
+            members = [member for member in batch.members if member.event_range_id in event_range_ids]
+            self.leftovers.booked(members, int(batch.size_bytes * share))
             if batch.began and not batch.was_disturbed:
                 self.pace.measured(batch.archive.size_bytes, at - batch.began)
 
@@ -207,6 +268,12 @@ class StageOut:
             self.batches[apart] = replace(batch, key=apart, event_range_ids=tuple(doubted), not_before=0.0)
         elif rest:
             self.failed(key, at, 0, why)
+        if batch.archive is not None and batch.archive.lfn in self.staged and not self._holds(batch.archive):
+            self.leftovers.archive_booked(batch.archive.lfn, batch.archive.size_bytes)
+
+    def _holds(self, archive: FileCopy) -> bool:
+        """Whether there are ranges in it that are yet to be reported."""
+        return any(batch.archive == archive for batch in self.batches.values())
 
     def failed(self, key: str, at: float, error_code: int, why: str) -> None:
         """A step did not succeed, and is tried again after a pause; an archive without room at once, in halves."""
@@ -226,7 +293,10 @@ class StageOut:
         half = len(batch.event_range_ids) // 2
         share = half / len(batch.event_range_ids)
         for ids, part in ((batch.event_range_ids[:half], share), (batch.event_range_ids[half:], 1 - share)):
-            key, members = archive_name(ids[0]), tuple(m for m in batch.members if m.event_range_id in ids)
+            key, members = (
+                archive_name(ids[0], self.settings.archive_format),
+                tuple(m for m in batch.members if m.event_range_id in ids),
+            )
             size_bytes, value_s = int(batch.size_bytes * part), batch.value_s * part
             part_of_it = replace(batch, key=key, event_range_ids=ids, members=members, size_bytes=size_bytes)
             self.batches[key] = replace(part_of_it, value_s=value_s)
@@ -266,7 +336,7 @@ class StageOut:
         while self._outputs and (flush or self._enough() or self._late_at() <= now):
             why = "" if flush or self._enough() else self._why_now()
             taken = self._take_outputs(now)
-            key = archive_name(next(iter(taken)))
+            key = archive_name(next(iter(taken)), self.settings.archive_format)
             self.batches[key] = batch = Batch(key, tuple(taken), "pack", members_of(taken), packed_why=why)
             batch.size_bytes = sum(output.size_bytes for output in taken.values())
             batch.value_s = sum(output.value_s for output in taken.values())
@@ -344,4 +414,6 @@ class StageOut:
         assert batch.archive is not None, "to be stored before it was packed"
         batch.rse = min(batch.rse, self._rses - 1)  # a job may be taken up again with fewer storages
         size_bytes, adler32 = batch.archive.size_bytes, batch.archive.adler32
+        if self.settings.store_bytes_per_s:
+            self._wire_free_at = max(now, self._wire_free_at) + size_bytes / self.settings.store_bytes_per_s
         return StoreArchive(lfn=batch.key, rse=batch.rse, size_bytes=size_bytes, adler32=adler32, goes=self.tight)

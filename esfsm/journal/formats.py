@@ -2,7 +2,7 @@
 
 Format 1 said neither which state was entered nor what was surely on the disk, and numbered each fact. Up to format 2
 nothing was measured, a stop bounded only what ran, and outputs waited for their gap. Up to format 3 no storage said
-that it would never take an archive, and pauses were not cut short by chance.
+that it would never take an archive, pauses were not cut short by chance, and nothing was removed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ RENAMED = {1: {"ranges_refused": "report_given_up"}}
 
 UNSAID: dict[int, dict[str, object]] = {
     3: {"monitor_s": 0.0, "grace_for": "workers", "stage_out_by": "gap"},
-    4: {"retry_jitter": 0.0},
+    4: {"retry_jitter": 0.0, "keep_outputs": True},
 }
 """By format, settings that no journal before it tells, as things were then."""
 

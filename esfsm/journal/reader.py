@@ -40,7 +40,10 @@ def read_header(path: Path) -> Header:
 
 
 def _in(place: Path) -> Path:
-    return place / JOURNAL if place.is_dir() else place
+    try:
+        return place / JOURNAL if place.is_dir() else place
+    except OSError as error:
+        raise UnusableJournal(place, f"{error.strerror}") from None
 
 
 def _raw(path: Path) -> Generator[bytes]:

@@ -122,6 +122,8 @@ class Settings(BaseSettings):
     rses: tuple[Rse, ...] = ()
     """What follows from that: the storages for archives, in the order in which they are tried."""
 
+    archive_format: Literal["tar", "zip"] = "tar"
+    """What archives are; a merge job unpacks both."""
     zip_time_gap_s: Seconds = GAP_S
     """How long an output may wait for its archive (queue data: zip_time_gap; pilot3: 7200)."""
     zip_max_ranges: int = Field(100, ge=1, le=10_000)
@@ -129,8 +131,17 @@ class Settings(BaseSettings):
     zip_max_bytes: int = Field(2_000_000_000, ge=1, le=10**15)
     """An archive is packed as soon as the outputs that wait have so many bytes. A guess."""
 
+    keep_outputs: bool = False
+    """Whether outputs and archives stay in the work directory when they are stored and the server has said that it
+    knows; if not, they are removed then."""
+    transfers_at_once: int = Field(8, ge=1, le=8)
+    """How many files are staged in, or archives stored, at the same time."""
+    store_bytes_per_s: Annotated[float, Field(gt=0, le=1e15)] | None = None
+    """How fast archives may leave, in all; None: as fast as they can. When there is no time left for that, the saving
+    of what is finished goes before it."""
     stage_out_rounds: int = Field(3, ge=1, le=100)
-    """How often all storages are tried for one archive before its ranges are reported failed. A guess."""
+    """How often all storages are tried for one archive; when nothing else is left to do they are tried once more, and
+    then its ranges are reported failed. A guess."""
     report_attempts: int = Field(20, ge=1, le=100)
     """How often a report or a request for ranges is made without an answer that can be believed. A guess: with the
     pauses about a quarter of an hour."""

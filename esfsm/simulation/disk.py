@@ -56,6 +56,12 @@ class Disk:
         self.files[name], self.stamps[name] = content, self._clock
         (self.unsynced.discard if synced else self.unsynced.add)(name)
 
+    def remove(self, name: str) -> Content | None:
+        """What was in the file, if there was one."""
+        self.stamps.pop(name, None)
+        self.unsynced.discard(name)
+        return self.files.pop(name, None)
+
     def power_fails(self) -> None:
         """Of what was not synced, some is lost, some is torn, some survives."""
         for name in sorted(self.unsynced):

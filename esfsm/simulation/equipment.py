@@ -98,6 +98,8 @@ class Storages:
     def __init__(self, chance: Random, trouble: Callable[[str], None]) -> None:
         self._chance, self._trouble = chance, trouble
         self.files: dict[tuple[int, str], Content] = {}
+        self.digests: set[int] = set()
+        """Of all that was ever stored."""
 
     def put(self, lfn: str, content: Content, rse: int, weather: Weather) -> f.ArchiveStored | f.StoreFailed:
         """Copy a file there. Other bytes under the same name are not touched."""
@@ -109,6 +111,7 @@ class Storages:
         if happens() < weather.store_refused:
             return _store_failed("no answer")
         held = self.files.setdefault((rse, lfn), content)
+        self.digests.update(digest for _, digest in held.members)
         if held != content:
             return _store_failed("it has other bytes there")
         if happens() < weather.store_unheard:
@@ -167,6 +170,15 @@ class SimTransfers(Transfers):
         if isinstance(fact, f.StoreFailed):
             self._failed(action.lfn, 1)
         return fact
+
+    def remove_files(self, action: a.RemoveFiles) -> f.Fact:
+        """Files that are still what they were; whether they may go is looked up with the storages."""
+        for file in action.files:
+            if file.stamp in (0, self._disk.stamps.get(file.path)):
+                content = self._disk.remove(file.path)
+                if content and not self._storages.digests.issuperset(digest for _, digest in content.members):
+                    self._truth.removed_early.append(file.path)
+        return f.FilesRemoved()
 
     def _failed(self, lfn: str, storages: int) -> None:
         """Something failed at so many storages; when each failed as often as it may, the ranges may be failed.

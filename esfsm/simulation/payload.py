@@ -53,6 +53,8 @@ class Truth:
     """By LFN."""
     given_twice: list[str] = field(default_factory=list)
     """Event ranges that one and the same payload was sent again."""
+    removed_early: list[str] = field(default_factory=list)
+    """Files that were removed though no storage had what is in them."""
     announced: dict[str, list["Ear"]] = field(default_factory=dict)
     """Results whose file was there, and who was listening when they were announced."""
 

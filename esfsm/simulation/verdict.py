@@ -34,6 +34,8 @@ def faults(world: World) -> Iterator[str]:
             yield f"job {job.panda_id}: {sentence}"
     for name in world.truth.given_twice:
         yield f"event range {name}: the same payload was sent it twice"
+    for name in world.truth.removed_early:
+        yield f"{name} was removed, and no storage has it"
     yield from _results(world)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from esfsm.core import facts as f
 from esfsm.core.actions import Action, PackOutputs, StoreArchive
-from esfsm.core.batch import archive_name
+from esfsm.core.batch import named_after
 from esfsm.core.engine import Engine
 from esfsm.model.report import FAILED, FINISHED, HANDED_OUT, Booked
 
@@ -229,10 +229,8 @@ def _archive(archive: Archive, found: Found | None, ranges: Mapping[str, str]) -
 
 def _orphans(journal: JournalBook, names: Iterable[str]) -> Iterator[str]:
     """The archives that bear the name of one of our ranges, and that the journal never heard of."""
-    before, after = archive_name("|").split("|")
     for name in names:
-        first = name.removeprefix(before).removesuffix(after)
-        if first in journal.ranges and name == archive_name(first) and name not in journal.archives:
+        if named_after(name) in journal.ranges and name not in journal.archives:
             yield f"archive {name}: in the storage, unknown in the journal"
 
 

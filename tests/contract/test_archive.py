@@ -88,7 +88,7 @@ def test_pythons_tarfile_reads_what_was_packed(tmp_path: Path) -> None:
 
 
 def test_a_header_has_room_for_the_largest_output(tmp_path: Path) -> None:
-    header = tar_format._header("large", 9 << 30)
+    (header,) = tar_format._header("large", 9 << 30)
     with (tmp_path / "x.tar").open("wb") as file:
         file.write(header)
         file.truncate(512 + (9 << 30) + 1024)  # takes no space: it is one hole

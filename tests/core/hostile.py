@@ -245,6 +245,20 @@ class World:
             return f.StoreFailed(error_code=1137, why="it was copied, and could not be read back")
         return f.ArchiveStored(url=f"file:///{action.rse}/{action.lfn}")
 
+    def _remove_files(self, action, trouble):
+        if trouble == "failed":
+            return f.FilesRemoved(left=tuple(file.path for file in action.files))
+        for path, stamp in action.files:
+            event_range_id = path.removeprefix("/w/HITS.")
+            if not stamp:
+                assert path in self.storage, "an archive was removed that is nowhere else"
+                self.disk.pop(path, None)
+                self.lost.add(path)
+            elif self.files.get(event_range_id) == stamp:
+                assert self.server.booked[event_range_id] == "finished", "an output was removed before it was booked"
+                del self.files[event_range_id]
+        return f.FilesRemoved()
+
     def _report_ranges(self, action, trouble):
         if trouble == "unanswered":
             return f.ReportUnanswered(why="timeout")

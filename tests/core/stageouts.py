@@ -11,14 +11,15 @@ T = 100.0
 
 
 def stageout_with(*ids: str, at: float = T, size_bytes: int = 10, **settings: object) -> StageOut:
-    stageout = StageOut(Settings(**{"zip_time_gap_s": 60.0, "stage_out_by": "gap", "retry_jitter": 0, **settings}))
+    plain = {"zip_time_gap_s": 60.0, "stage_out_by": "gap", "retry_jitter": 0, "keep_outputs": True}
+    stageout = StageOut(Settings(**{**plain, **settings}))
     for event_range_id in ids:
         stageout.add(event_range_id, Output((f"/w/HITS.{event_range_id}",), size_bytes, at))
     return stageout
 
 
 def due(stageout: StageOut, now: float = T, flush: bool = False) -> list:
-    return list(stageout.due(now, flush))
+    return list(stageout.due(now, flush=flush, ends=flush))
 
 
 def packed(*ids: str, **settings: object) -> tuple[StageOut, str]:

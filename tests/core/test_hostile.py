@@ -19,6 +19,7 @@ TROUBLES = {
     "request_ranges": ["broke", "empty", "forgets", "unanswered", "repeats"],
     "pack_outputs": ["broke", "failed", "lost"],
     "store_archive": ["broke", "failed", "unsure", "lost"],
+    "remove_files": ["broke", "failed"],
     "report_ranges": ["broke", "unanswered", "unsure", "disowns", "doubts", "skips", "mumbles"],
     "report_job": ["broke", "unanswered"],
 }

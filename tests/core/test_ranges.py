@@ -18,7 +18,7 @@ REQUEST = RequestRanges(n=2)
 
 def ranges_with(*ids: str, **settings: object) -> Ranges:
     """These are granted, and the payload has them."""
-    ranges = Ranges(TABLES["event-range"], Settings(**settings))
+    ranges = Ranges(TABLES["event-range"], Settings(**{"keep_outputs": True, **settings}))
     if ids:
         ranges.hear(granted(*ids), REQUEST)
         ranges.hear(f.RangesSent(event_range_ids=ids), None)
@@ -348,7 +348,7 @@ def test_an_archive_that_no_storage_takes_fails_its_ranges_and_the_stage_out(tro
     (store,) = due(ranges)
     ranges.hear(trouble, store)
     assert ranges.ledger["r1"] == "packed"
-    (note,) = due(ranges)
+    (note,) = due(ranges, flush=True)
     ranges.hear(note.fact, note)
     assert ranges.trouble == (1137, f"archive {pack.lfn} could not be stored: down")
     (report,) = due(ranges)

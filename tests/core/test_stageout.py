@@ -4,7 +4,7 @@ import pytest
 from core.stageouts import PACKED, T, due, packed, reported, stageout_with, stored
 
 from esfsm.core.actions import Member, Note, PackOutputs, ReportRanges, StoreArchive
-from esfsm.core.batch import DIAG_LENGTH, NEVER, Output, archive_name, members_of, pause_s
+from esfsm.core.batch import DIAG_LENGTH, NEVER, Output, archive_name, members_of, named_after, pause_s
 from esfsm.core.facts import ArchiveRefused, FileCopy, OutputsPacked, ReportGivenUp
 from esfsm.core.stageout import REPORT_SIZE
 from esfsm.errors import PilotErrorCode
@@ -26,6 +26,9 @@ def test_a_member_is_named_as_a_merge_job_looks_for_it(path, name):
 
 def test_an_archive_is_named_after_its_first_range():
     assert archive_name("1-2-3-4-5") == "EventService_premerge_1-2-3-4-5.tar"
+    assert archive_name("1-2-3-4-5", "zip") == "EventService_premerge_1-2-3-4-5.zip"
+    assert named_after(archive_name("1-2-3-4-5")) == "1-2-3-4-5"
+    assert named_after("x" + archive_name("1-2-3-4-5")) == named_after("r1.tar") == ""
 
 
 @pytest.mark.parametrize(("tries", "pause"), [(1, 0.5), (2, 1.0), (3, 2.0), (7, 32.0), (8, 32.0), (99, 32.0)])
@@ -91,7 +94,7 @@ def test_what_is_packed_is_stored_what_is_stored_is_reported_and_what_is_booked_
     record = ArchiveRecord(pack.lfn, 1000, "0badcafe", rse_id=1, url="file:///out/a.tar")
     assert due(stageout) == [ReportRanges(key=pack.lfn, report=Report(("r1", "r2"), archive=record))]
     assert stageout.staged == {}
-    stageout.booked(pack.lfn, T)
+    stageout.booked(pack.lfn, T, {"r1", "r2"})
     stageout.answered(pack.lfn, T, (), (), "")
     assert stageout.staged == {pack.lfn: FileCopy(pack.lfn, 1000, "0badcafe", "file:///out/a.tar")}
     assert (stageout.batches, due(stageout)) == ({}, [])
@@ -148,7 +151,7 @@ def test_ranges_that_fail_while_failures_are_reported_go_together_into_the_next_
     for event_range_id in ("r2", "r3"):
         stageout.add_failures([event_range_id], 1220, "why")
         assert due(stageout) == []
-    stageout.booked("failures 1", T)
+    stageout.booked("failures 1", T, {"r1"})
     stageout.answered("failures 1", T, (), (), "")
     assert reported(due(stageout)) == {"failures 2": ("r2", "r3")}
     assert stageout.staged == {}
@@ -262,8 +265,8 @@ def test_doubts_and_silence_about_ever_fewer_ranges_come_to_an_end():
 
 def test_an_archive_is_staged_once_however_many_reports_its_ranges_take():
     stageout, lfn = stored("r1", "r2")
-    for doubted in (("r2",), ()):
-        stageout.booked(lfn, T)
+    for booked, doubted in (("r1",), ("r2",)), (("r2",), ()):
+        stageout.booked(lfn, T, booked)
         stageout.answered(lfn, T, doubted, (), "disturbed")
         due(stageout, T + 1)
     assert list(stageout.staged) == [lfn]

@@ -3,8 +3,9 @@
 from core.stageouts import PACKED, T, due, packed, stageout_with, stored
 
 from esfsm.core.actions import Note, ReportRanges
-from esfsm.core.batch import NEVER, archive_name
+from esfsm.core.batch import NEVER, Output, archive_name
 from esfsm.core.facts import ArchiveRefused, ReportGivenUp
+from esfsm.core.stageout import STORES_IN_HASTE
 from esfsm.errors import PilotErrorCode
 
 
@@ -93,7 +94,7 @@ def test_a_storage_that_will_never_take_an_archive_is_not_asked_again():
     stageout.store_failed(lfn, T, 1137, "down", final=False)
     assert [action.rse for action in due(stageout, now=T + 1)] == [1]
     stageout.store_failed(lfn, T, 1137, "read-only", final=True)
-    assert due(stageout) == [Note(fact=ArchiveRefused(lfn=lfn, error_code=1137, why="read-only"))]
+    assert due(stageout, flush=True) == [Note(fact=ArchiveRefused(lfn=lfn, error_code=1137, why="read-only"))]
 
 
 def test_a_new_engine_asks_all_storages_again():
@@ -119,7 +120,68 @@ def test_an_archive_that_no_storage_takes_often_enough_is_refused_with_the_last_
     stageout.store_failed(lfn, T, 1137, "down", final=False)
     assert [action.name for action in due(stageout)] == ["store_archive"]
     stageout.store_failed(lfn, T, 1138, "down still", final=False)
-    assert due(stageout) == [Note(fact=ArchiveRefused(lfn=lfn, error_code=1138, why="down still"))]
+    assert due(stageout, flush=True) == [Note(fact=ArchiveRefused(lfn=lfn, error_code=1138, why="down still"))]
+
+
+def test_an_archive_that_no_storage_takes_is_offered_once_more_when_nothing_else_is_left_to_do():
+    stageout, lfn = packed("r1", stage_out_rounds=1, failover_url="file:///failover")
+    for why in ("down", "down, too"):
+        stageout.store_failed(lfn, T, 1138, why, final=True)
+        assert [action.rse for action in due(stageout)] == ([1] if why == "down" else [])
+    assert (stageout.alarm(), stageout.goes_on) == (NEVER, False)
+    assert [action.rse for action in due(stageout, flush=True)] == [0]
+    stageout.store_failed(lfn, T, 1138, "down still", final=False)
+    assert [action.rse for action in due(stageout, flush=True)] == [1]
+    stageout.store_failed(lfn, T, 1138, "as before", final=False)
+    (note,) = due(stageout, T + 60, flush=True)
+    assert note.fact == ArchiveRefused(lfn=lfn, error_code=1138, why="as before")
+
+
+def test_a_new_engine_offers_what_no_storage_took():
+    stageout, lfn = packed("r1", stage_out_rounds=1)
+    stageout.store_failed(lfn, T, 1138, "down", final=True)
+    assert due(stageout) == []
+    stageout.resume(T)
+    assert [action.lfn for action in due(stageout)] == [lfn]
+
+
+def test_one_archive_that_no_storage_takes_does_not_keep_the_others():
+    stageout, lfn = packed("r1", stage_out_rounds=1, transfers_at_once=1)
+    stageout.store_failed(lfn, T, 1138, "down", final=True)
+    assert due(stageout) == []
+    stageout.add("r2", Output(("/w/HITS.r2",), 10, T))
+    (pack,) = due(stageout, T + 60)
+    stageout.packed(pack.lfn, PACKED)
+    assert [action.lfn for action in due(stageout)] == [pack.lfn]
+
+
+def test_not_more_archives_are_stored_at_once_than_there_may_be():
+    stageout = stageout_with(*"abcde", zip_max_ranges=1, transfers_at_once=2)
+    packs = due(stageout)
+    for pack in packs:
+        stageout.packed(pack.lfn, PACKED)
+    assert (len(packs), len(due(stageout)), stageout.alarm()) == (5, 2, NEVER)
+    stageout.stored(packs[0].lfn, "file:///out/a.tar", 0)
+    assert [action.name for action in due(stageout)] == ["report_ranges", "store_archive"]
+
+
+def test_archives_leave_no_faster_than_they_may():
+    stageout = stageout_with(*"abc", zip_max_ranges=1, store_bytes_per_s=100.0)
+    for pack in due(stageout):
+        stageout.packed(pack.lfn, PACKED)
+    assert len(due(stageout)) == 1
+    assert stageout.alarm() == T + 10.0, "1000 bytes at 100 bytes a second"
+    assert (len(due(stageout, T + 9.9)), len(due(stageout, T + 10.0)), len(due(stageout, T + 20.0))) == (0, 1, 1)
+
+
+def test_the_bound_falls_when_there_is_no_time_for_it():
+    stageout = stageout_with(*"abc", zip_max_ranges=1, store_bytes_per_s=10.0, size_bytes=1000)
+    for pack in due(stageout):
+        stageout.packed(pack.lfn, PACKED)
+    due(stageout)
+    assert stageout.unsaved_s() == 300.0
+    assert stageout.hurry(T, T + 60.0) == ()
+    assert len(due(stageout)) == STORES_IN_HASTE - 1
 
 
 def test_an_archive_that_cannot_be_made_is_refused_for_a_reason_even_if_nobody_gave_one():

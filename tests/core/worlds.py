@@ -18,7 +18,7 @@ TABLES = {
 HELD = {"event-range": TABLES["event-range"]}
 JOBS = [name for name, table in TABLES.items() if table.drives == "job" and name not in HELD]
 
-PLAIN: dict[str, object] = {"monitor_s": 0, "stage_out_by": "gap", "grace_for": "workers"}
+PLAIN: dict[str, object] = {"keep_outputs": True, "monitor_s": 0, "stage_out_by": "gap", "grace_for": "workers"}
 """Settings by which nothing happens by time alone but what a story is about."""
 
 BEGAN = 1_700_000_000.0
@@ -50,6 +50,7 @@ GOOD_ANSWERS = {
     "pack_outputs": f.OutputsPacked(size_bytes=1000, adler32="0badcafe"),
     "store_archive": f.ArchiveStored(url="file:///out/archive.tar"),
     "report_ranges": f.RangesAcknowledged(),
+    "remove_files": f.FilesRemoved(),
     "report_job": f.JobReported(),
 }
 

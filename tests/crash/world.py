@@ -150,6 +150,15 @@ class World:
         self._put(action.rse, action.lfn, archive)
         return f.ArchiveStored(url=f"sim://{action.rse}/{action.lfn}")
 
+    def remove_files(self, action: a.RemoveFiles) -> f.Fact:
+        stored = {content for archive in self.storage.values() for _, content in archive.contents}
+        for name, stamp in action.files:
+            if not stamp:
+                self.archives.pop(name, None)
+            elif not self._is_lost(a.Member("", "", name, stamp)) and self.files.pop(name).content not in stored:
+                self.faults.append(f"{name} was removed, and no storage has it")
+        return f.FilesRemoved()
+
     def stage_out(self) -> f.Fact:
         for spec in self.job.out_files:
             self._put(0, spec.lfn, Archive.of([(spec.lfn, self.files[spec.lfn].content)]))

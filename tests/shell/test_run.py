@@ -384,7 +384,9 @@ def test_secrets_of_a_job_are_nowhere(
     sink = logger.add(logged.append, level="TRACE", diagnose=True, backtrace=True)
     logger.enable("esfsm")
     job = esfsm.Job.read(es_job(**SECRETS))
-    settings = es_settings(place, RANGES, executor_type="quick", output_url=output_url, stage_out_rounds=1)
+    settings = es_settings(
+        place, RANGES, executor_type="quick", output_url=output_url, stage_out_rounds=1, keep_outputs=True
+    )
     try:
         with installed(place / "more", {"esfsm.storage:strange": "strange:Strange"}, {"strange.py": STRANGE}, "more"):
             outcome = esfsm.run_workflow(job, workdir="work", settings=settings)

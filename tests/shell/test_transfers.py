@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tarfile
+import zipfile
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -101,6 +102,30 @@ def test_an_input_for_which_there_is_no_room_is_a_failed_stage_in(workdir: Path,
     assert (fact.error_code, fact.corrupted) == (PilotErrorCode.STAGEINFAILED, ())
     assert "File too large" in fact.why
     assert not list(workdir.iterdir())
+
+
+def test_many_inputs_are_staged_at_once_and_the_first_trouble_is_told(workdir: Path, inputs: Path) -> None:
+    lfns = [f"EVNT.{number}" for number in range(50)]
+    for lfn in lfns:
+        (inputs / lfn).write_bytes(CONTENT)
+    fact = transfers(workdir, es_job(inFiles=",".join(lfns)), input_url=str(inputs)).stage_in()
+    assert isinstance(fact, f.InputsStaged)
+    assert [copy.lfn for copy in fact.files] == lfns
+    wanted = ",".join([*lfns[:20], "gone.1", *lfns[20:], "gone.2"])
+    fact = transfers(workdir, es_job(inFiles=wanted), input_url=str(inputs)).stage_in()
+    assert isinstance(fact, f.StageInFailed)
+    assert "gone.1" in fact.why
+
+
+def test_archives_are_what_the_settings_say_and_both_kinds_are_merged(workdir: Path) -> None:
+    for lfn, number in (("one.zip", 1), ("two.tar", 2)):
+        made_of = made(workdir, number).members[0]
+        transfers(workdir, es_job()).pack_outputs(
+            PackOutputs(lfn=lfn, members=(made_of._replace(name=f"HITS.{number}"),))
+        )
+    job = merge_job(inFiles="zip://one.zip,zip://two.tar")
+    assert zipfile.is_zipfile(workdir / "one.zip")
+    assert transfers(workdir, job).unpack_archives() == f.ArchivesUnpacked(files=2)
 
 
 def test_an_input_that_is_there_already_is_not_copied_again(workdir: Path, inputs: Path) -> None:
@@ -340,7 +365,7 @@ def test_an_output_goes_to_the_spare_storage_where_the_first_takes_nothing(
 
 def merge_job(**said: object) -> dict[str, object]:
     listed = {"writeToFile": "inputFor_HITS:HITS.1,HITS.2", "jobPars": "--inputHITSFile=@inputFor_HITS"}
-    return plain_job(eventServiceMerge="True", inFiles="zip://one.tar,zip://two.tar", **{**listed, **said})
+    return plain_job(eventServiceMerge="True", **{"inFiles": "zip://one.tar,zip://two.tar", **listed, **said})
 
 
 def tar(path: Path, *members: tarfile.TarInfo | str) -> None:
@@ -366,8 +391,9 @@ def link(name: str) -> tarfile.TarInfo:
 
 @pytest.mark.usefixtures("archives")
 def test_archives_are_unpacked_and_lists_written(workdir: Path) -> None:
-    assert transfers(workdir, merge_job()).unpack_archives() == f.ArchivesUnpacked(files=3)
+    assert transfers(workdir, merge_job()).unpack_archives() == f.ArchivesUnpacked(files=2)
     assert (workdir / "HITS.2").read_bytes() == CONTENT
+    assert not (workdir / "HITS.3").exists(), "it is in an archive, and not to be merged"
     assert (workdir / "inputFor_HITS.txt").read_text() == "--inputHITSFile\nHITS.1\nHITS.2\n"
 
 

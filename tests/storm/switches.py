@@ -137,7 +137,7 @@ def written_again_after_a_failed_fsync() -> Patches:
 @switch(sees="other bytes in each of", weather=Weather(store_refused=0.7))
 def a_name_holds_job_and_attempt() -> Patches:
     """Archives are named by the position of their first range alone."""
-    yield patch.object(stageout, "archive_name", lambda first: f"EventService_premerge_{first.split('-')[3]}.tar")
+    yield patch.object(stageout, "archive_name", lambda first, form: f"EventService_premerge_{first.split('-')[3]}.tar")
 
 
 @switch(sees="its result was announced", weather=Weather(late_words=0.8))
@@ -184,7 +184,7 @@ def stock_is_given_back() -> Patches:
         granted = self.ledger.waiting("granted")
         if granted and not self._supply.asking:
             self._errored("range_errored", granted, 1220, "left over")
-            yield from self.stageout.due(0.0, True)
+            yield from self.stageout.due(0.0, flush=True, ends=True)
         else:
             yield from real(self)
 

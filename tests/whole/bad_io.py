@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from esfsm.adapters.archives import tar
+from esfsm.adapters.archives import flat
 
 __all__ = ["NEED_ROOM", "Trouble", "bad_database", "bad_disk", "small_bites"]
 
@@ -82,7 +82,7 @@ def _put_os_below_files(patched: pytest.MonkeyPatch) -> None:
     """Python has its `io` in Python, too, and there each call of the system is one of `os`."""
     for module in (builtins, io):
         patched.setattr(module, "open", _pyio.open)
-    patched.setattr(tar, "FileIO", _pyio.FileIO)
+    patched.setattr(flat, "FileIO", _pyio.FileIO)
 
 
 def _call(trouble: Trouble, call: str, real: Callable[..., Any], where: Any, *rest: Any, **named: Any) -> Any:

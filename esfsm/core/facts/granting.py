@@ -3,7 +3,7 @@
 from esfsm.core.facts.fact import Count, EachOnce, Fact, fact
 from esfsm.model.event_range import EventRange
 
-__all__ = ["RangesGranted", "RangesExhausted", "RequestUnanswered", "RangesReleased"]
+__all__ = ["RangesGranted", "RangesExhausted", "RequestUnanswered", "RangesReleased", "RoomEnded"]
 
 
 @fact
@@ -35,3 +35,10 @@ class RangesReleased(Fact):
     """Deliberately not run here: the broker hands them out again."""
 
     event_range_ids: EachOnce
+
+
+@fact
+class RoomEnded(Fact):
+    """No more ranges are handed out: the disk has no room for what they would make, and nothing here will make any."""
+
+    why: str

@@ -11,6 +11,7 @@ __all__ = [
     "StoreFailed",
     "ArchiveRefused",
     "RangesAcknowledged",
+    "FilesRemoved",
     "RangesRefused",
     "ReportGivenUp",
     "ReportUnanswered",
@@ -84,6 +85,13 @@ class RangesAcknowledged(Fact):
     doubted: tuple[str, ...] = ()
     unheard: tuple[str, ...] = ()
     why: str = ""
+
+
+@fact
+class FilesRemoved(Fact):
+    """What nobody needed any more is removed from the work directory, but for `left`, which could not be."""
+
+    left: tuple[str, ...] = ()
 
 
 @fact
