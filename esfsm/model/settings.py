@@ -110,6 +110,10 @@ class Settings(BaseSettings):
     """The directory to try when that one fails (activity es_failover)."""
     storage_timeout_s: Seconds = Field(60.0, gt=0)
     """How long a storage may be silent until it counts as away (xrdcp's own: 60 s for a stream)."""
+    s3_endpoint: str | None = None
+    """S3: where buckets are, as https://HOST:PORT; None: as boto3 says (AWS_ENDPOINT_URL), and else Amazon's."""
+    s3_region: str | None = None
+    """S3: the region; None: as boto3 says (AWS_DEFAULT_REGION), and else us-east-1."""
     output_rse_id: int = Field(1, ge=0, lt=10**11)
     """PanDA's objstoreID of the one: CRIC's number of the endpoint."""
     failover_rse_id: int = Field(2, ge=0, lt=10**11)

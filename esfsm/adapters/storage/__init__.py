@@ -4,4 +4,5 @@ KNOWN = {
     "file": "fsspec:open_storage",
     "root": "xrootd:open_storage",
     "roots": "xrootd:open_storage",
+    "s3": "s3:open_storage [s3]",
 }

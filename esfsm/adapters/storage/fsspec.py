@@ -23,7 +23,7 @@ from esfsm.errors import PilotErrorCode, TransferError
 from esfsm.model.settings import Settings
 from esfsm.ports import Stored
 
-__all__ = ["TROUBLE", "FsspecStorage", "local_file", "open_storage"]
+__all__ = ["TROUBLE", "FsspecStorage", "OtherBytes", "local_file", "open_storage"]
 
 TROUBLE = (OSError, ValueError, ImportError, NotImplementedError)
 """What fsspec raises: trouble with a file or a server, a URL it cannot read, a package or a function that it lacks."""
