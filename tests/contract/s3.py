@@ -11,7 +11,7 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, Protocol
 
 import boto3
 import pytest
@@ -24,6 +24,12 @@ KEYS = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_EC2_META
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+
+
+class Listens(Protocol):
+    """A server on a port of the loopback interface."""
+
+    port: int
 
 
 class Server:
@@ -129,7 +135,7 @@ class Request(BaseHTTPRequestHandler):
             self._answer(told.status, headers, content)
         connection.close()
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _carry  # noqa: N815 - as http.server wants it
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_MOVE = do_MKCOL = do_PROPFIND = _carry  # noqa: N815 - as http.server wants it
 
     def handle(self) -> None:
         """Whoever hangs up has been told enough."""
@@ -154,10 +160,10 @@ class Request(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def wire(server: Server, fault: Fault) -> Iterator[str]:
+def wire(server: Listens, fault: Fault, how: type[BaseHTTPRequestHandler] = Request) -> Iterator[str]:
     """The endpoint of a wire on which this goes wrong."""
     released = Event()
-    handler = type("Wire", (Request,), {"target": ("127.0.0.1", server.port), "fault": [fault], "released": released})
+    handler = type("Wire", (how,), {"target": ("127.0.0.1", server.port), "fault": [fault], "released": released})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as carrier:
         carrier.daemon_threads = True
         thread = Thread(target=carrier.serve_forever, args=(0.05,), daemon=True)

@@ -5,4 +5,8 @@ KNOWN = {
     "root": "xrootd:open_storage",
     "roots": "xrootd:open_storage",
     "s3": "s3:open_storage [s3]",
+    "dav": "webdav:open_storage",
+    "davs": "webdav:open_storage",
+    "http": "webdav:open_storage",
+    "https": "webdav:open_storage",
 }
