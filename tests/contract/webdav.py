@@ -20,7 +20,7 @@ load_module {module};
 user root;
 pid {home}/nginx.pid;
 error_log {home}/error.log;
-worker_processes 2;
+worker_processes 1;
 events {{ worker_connections 64; }}
 http {{
     access_log off;
@@ -51,8 +51,11 @@ class Nginx:
         (home / "nginx.conf").write_text(told)
 
     def begin(self) -> None:
-        """Returns when it listens."""
+        """Returns when its worker answers."""
         subprocess.run(["nginx", "-p", str(self.home), "-c", str(self.home / "nginx.conf")], check=True)
+        with socket.create_connection(("127.0.0.1", self.port), PATIENCE_S) as asks:
+            asks.sendall(b"no request\r\n\r\n")
+            assert asks.recv(1)
 
     def end(self) -> None:
         """At once, as a crash would; its workers, too."""
