@@ -295,9 +295,13 @@ def test_a_file_of_which_a_part_was_got_bears_no_name(strict: Server, tmp_path: 
         assert storage_at(endpoint, 0.5).get(URL, tmp_path / "got")[:2] == STORED
 
 
-def test_an_etag_that_is_a_lie_is_found_by_reading_back(strict: Server, source: Path) -> None:
-    with wire(strict, lambda request: "lie" if request.command == "HEAD" else None) as endpoint:
-        assert storage_at(endpoint).put(source, URL)[:2] == STORED
+@pytest.mark.parametrize("method", ["HEAD", "PUT"])
+def test_an_etag_that_tells_nothing_means_that_the_object_is_read_back(
+    strict: Server, source: Path, method: str
+) -> None:
+    with wire(strict, lambda request: "lie" if request.command == method else None) as endpoint:
+        for _ in range(2):
+            assert storage_at(endpoint).put(source, URL)[:2] == STORED
 
 
 def test_bytes_that_changed_on_their_way_are_removed(strict: Server, source: Path) -> None:

@@ -2,7 +2,7 @@
 
 An object appears whole or not at all, and `If-None-Match` gives it its name only while nobody else has it; where a
 store does not know that, an object that appears between our last look and the end of ours is lost. Large files go in
-parts, side by side. Whether a store has taken what was sent it says by its ETag, the MD5 of the parts; where that is
+parts, side by side. What a store has taken it says, when it is done, by its ETag, the MD5 of the parts; where that is
 another one, as with encryption by keys of the store, the object is read back.
 
 Keys, profile and token are found by boto3 itself (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_PROFILE`, ...).
@@ -66,11 +66,11 @@ class _Taken(OtherBytes):
 
 
 class _Sent(NamedTuple):
-    """What was sent, and whether it has got the name."""
+    """What was sent, its ETag, and the one that the store said when it named it; None: another object has the name."""
 
     checksum: Checksum
     etag: str
-    is_named: bool
+    told: str | None
 
 
 class _Digest:
@@ -152,10 +152,12 @@ class S3Storage:
             return there.checksum
         _abort_others(client, place)
         sent = (_send_parts if path.stat().st_size > PART_BYTES else _send)(client, path, place)
+        if sent.told == sent.etag:
+            return sent.checksum
         try:
             _must_hold(client, place, sent.checksum, sent.etag)
         except _Taken as error:
-            if not sent.is_named:
+            if sent.told is None:
                 raise
             client.delete_object(**place.named)
             raise OtherBytes(f"{error}: it was damaged on its way") from None
@@ -171,7 +173,8 @@ def open_storage(settings: Settings) -> S3Storage:
 def _client(endpoint: str | None, region: str | None, timeout_s: float) -> Any:
     """One for all threads; it takes a tenth of a second to make. It tries once: when to try again is not its business.
 
-    Checksums that not every store knows are left out; there are better ones.
+    The MD5 of what has arrived comes back with each part; so the signature needs no SHA-256 of the same bytes, and
+    newer checksums, which not every store knows, are left out.
     """
     config = Config(
         connect_timeout=timeout_s,
@@ -180,7 +183,7 @@ def _client(endpoint: str | None, region: str | None, timeout_s: float) -> Any:
         max_pool_connections=8 * PARTS_AT_ONCE,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        s3={"addressing_style": "path" if endpoint else "auto"},
+        s3={"addressing_style": "path" if endpoint else "auto", "payload_signing_enabled": False},
     )
     session = boto3.session.Session()
     region = region or session.region_name or "us-east-1"
@@ -199,7 +202,11 @@ def _send(client: Any, path: Path, place: _Place) -> _Sent:
     content = path.read_bytes()
     digest = _Digest()
     digest.update(content)
-    return _Sent(digest.checksum, digest.etag, _name(partial(client.put_object, Body=content), place))
+    return _Sent(
+        digest.checksum,
+        digest.etag,
+        _name(partial(client.put_object, Body=content), place),
+    )
 
 
 def _send_parts(client: Any, path: Path, place: _Place) -> _Sent:
@@ -237,17 +244,17 @@ def _send_part(client: Any, upload: dict[str, str], file: int, offset: int) -> b
     return part
 
 
-def _name(finish: Any, place: _Place) -> bool:
-    """Give an object its name unless another one has it; whether that was done."""
+def _name(finish: Any, place: _Place) -> str | None:
+    """Give an object its name unless another one has it; returns the ETag that the store says then."""
     try:
-        finish(**place.named, IfNoneMatch="*")
+        told = finish(**place.named, IfNoneMatch="*")
     except ClientError as error:
         if _code(error) in TAKEN:
-            return False
+            return None
         if _code(error) not in NOT_KNOWN:
             raise
-        finish(**place.named)
-    return True
+        told = finish(**place.named)
+    return str(told["ETag"]).strip('"')
 
 
 def _abort_others(client: Any, place: _Place) -> None:
