@@ -115,6 +115,8 @@ class PilotErrorCode(IntEnum):
     """The server did not answer."""
     INTERNALPILOTPROBLEM = 1319
     """Our own fault."""
+    LOGFILECREATIONFAILURE = 1320
+    """The log could not be made; the job is reported without one."""
     REMOTEFILEOPENTIMEDOUT = 1368
     """Exit code 3 of the payload."""
     LSETUPTIMEDOUT = 1378

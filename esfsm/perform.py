@@ -52,6 +52,7 @@ class Performer:
             a.PackOutputs: transfers.pack_outputs,
             a.StoreArchive: transfers.store_archive,
             a.RemoveFiles: transfers.remove_files,
+            a.PackLog: transfers.pack_log,
             a.StageOut: lambda _: transfers.stage_out(),
             a.RunPayload: self._run_payload,
             a.RunEsPayload: self._run_payload,

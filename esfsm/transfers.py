@@ -5,6 +5,7 @@ import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from esfsm import plugins
 from esfsm.core import actions as a
@@ -27,6 +28,8 @@ OURS = (
     *(f"{log}.{number}" for log in ("payload.stdout", "payload.stderr") for number in (1, 2, 3, "part")),
 )
 """What lies in a work directory beside inputs and outputs."""
+LOGS = tuple(name for name in OURS if name.startswith(("journal.jsonl", "payload.std", "jobReport")))
+"""What a log has in it."""
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """How a file system says that there is no room: on the disk, in the quota, in one file."""
 
@@ -46,6 +49,7 @@ class Transfers:
         Raises `UnknownName`, `MissingExtra` or `UnusableInput`.
         """
         of_job = {spec.lfn for spec in self._job.in_files} | {spec.lfn for spec in self._job.out_files} - PAYLOADS_OWN
+        of_job |= {self._job.log_file.lfn} if self._job.log_file else set()
         if taken := sorted(of_job.intersection(OURS)):
             raise UnusableInput(f"the job has a file {taken[0]}, and so has every work directory")
         for url in (*(rse.url for rse in self._rses), self._settings.input_url or "."):
@@ -120,6 +124,18 @@ class Transfers:
             self._packed.add(action.lfn)
             return f.OutputsPacked(size_bytes=size_bytes, adler32=adler32, lost=tuple(lost))
 
+    def pack_log(self, action: a.PackLog) -> f.Fact:
+        """What the payload has written and what became of the job, as far as it is there and can be read."""
+        log, spec = self._workdir / action.lfn, self._job.log_file
+        paths = {name: self._workdir / name for name in LOGS}
+        kept = {name: path for name, path in paths.items() if name not in self._tar.missing(paths)}
+        try:
+            size_bytes, adler32 = self._tar.pack_compressed(kept, log)
+        except (OSError, MissingMember) as error:
+            return f.LogFailed(error_code=PilotErrorCode.LOGFILECREATIONFAILURE, why=f"{log}: {error}")
+        guid = (spec and spec.guid) or str(uuid4())
+        return f.LogPacked(file=f.FileCopy(action.lfn, size_bytes, adler32, str(log)), guid=guid)
+
     def store_archive(self, action: a.StoreArchive) -> f.Fact:
         """One archive to one storage; what is there then is what was packed."""
         packed = self._workdir / action.lfn
@@ -184,6 +200,10 @@ class Transfers:
             raise TransferError(str(archive), f"its member {taken[0]!r} bears the name of another file", code)
         free_bytes = shutil.disk_usage(self._workdir).free
         return archiver.unpack(archive, self._workdir, limit_bytes=free_bytes, only=self._job.listed_files or None)
+
+    @property
+    def _tar(self) -> Any:
+        return plugins.find("archives", "tar")
 
     def _merge(self) -> Any:
         return plugins.find("payloads", self._job.kind.value)

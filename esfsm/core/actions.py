@@ -290,6 +290,18 @@ class MeasureResources(Action):
 
 
 @_action
+class PackLog(Action):
+    """Make the log that the server wants of what tells how the job went. Made again, it tells more."""
+
+    ended_by = frozenset({"log_packed", "log_failed"})
+    lfn: str
+
+    def about(self) -> str:
+        """Its name."""
+        return self.lfn
+
+
+@_action
 class SetAlarm(Action):
     """Say when the time `when` (seconds since 1970) has come."""
 

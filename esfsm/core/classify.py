@@ -31,7 +31,8 @@ def classify(job: Job) -> JobClassified | JobRefused:
     both = (
         " (as is eventServiceMerge, which is looked at second)" if job.event_service and job.event_service_merge else ""
     )
-    return JobClassified(kind=job.kind.value, why=_WHY[job.kind] + both)
+    log = job.log_file.lfn if job.log_file else ""
+    return JobClassified(kind=job.kind.value, why=_WHY[job.kind] + both, log=log)
 
 
 def select_executor(job: Job, settings: Settings, said_by: Mapping[str, str]) -> ExecutorSelected:

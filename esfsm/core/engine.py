@@ -20,6 +20,7 @@ from esfsm.core.actions import (
     DrainRanges,
     MeasureResources,
     Note,
+    PackLog,
     PackOutputs,
     RemoveFiles,
     ReportJob,
@@ -34,7 +35,7 @@ from esfsm.core.actions import (
 )
 from esfsm.core.batch import NEVER
 from esfsm.core.final_word import FinalWord
-from esfsm.core.grace import Grace
+from esfsm.core.grace import LAST_WORD_S, Grace
 from esfsm.core.limits import Limits
 from esfsm.core.outstanding import Outstanding, runs_payload
 from esfsm.core.ranges import Ranges
@@ -165,6 +166,9 @@ class Engine:
             self._book(fact, action, ends)
         self.ranges.hear(fact, action)
         actions = [] if self._moves_nothing(fact, action) else self._move(fact)
+        if isinstance(action, PackLog) and ends and fact.answers == self._doing:
+            self.final.waits_for_log = False
+            actions += self._enter()
         if isinstance(fact, f.PayloadGone) and action and not ends:
             actions.append(action)  # begun and never answered: begun again
         if isinstance(fact, f.ResourcesMeasured):
@@ -240,7 +244,8 @@ class Engine:
         """Whether nobody will answer an action, or what was decided is to be decided anew."""
         left = action.for_state and (action.number != self._doing or at_end)
         judged = isinstance(action, Note) and isinstance(action.fact, JUDGED)
-        return left or judged or isinstance(action, SetAlarm)  # the clock of another engine is not ours
+        logs = isinstance(action, PackLog) and at_end
+        return left or judged or logs or isinstance(action, SetAlarm)  # the clock of another engine is not ours
 
     def _move(self, fact: f.Fact) -> list[Action]:
         """Take the arrow of a fact, if the state has one; returns what leaving and entering ask for."""
@@ -286,12 +291,17 @@ class Engine:
             self._doing = 0
             return [self.outstanding.ask(Note(fact=self._judge_setup()))]
         if does == ReportJob.name:
-            report = self.final.report(self.state, self.ranges, feeds=bool(self.workflow.feeds))
-            asked = self.outstanding.ask(ReportJob(report=report))
+            asked = self.outstanding.ask(self._last_word())
         else:
             asked = self.outstanding.ask(ACTIONS[does]())
         self._doing = asked.number
         return [asked]
+
+    def _last_word(self) -> Action:
+        """The final report, or before it the log that belongs to it, where there is time for one."""
+        if self.final.waits_for_log and self._now + LAST_WORD_S < self.grace.ends_at:
+            return PackLog(lfn=self.final.log)
+        return ReportJob(report=self.final.report(self.state, self.ranges, feeds=bool(self.workflow.feeds)))
 
     def _judge(self, fact: f.ResourcesMeasured) -> list[Action]:
         """Whether the payload has taken more than it may; a stop is asked for once."""

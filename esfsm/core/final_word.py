@@ -4,7 +4,9 @@ from esfsm.core.batch import DIAG_LENGTH, pause_s
 from esfsm.core.facts import (
     Fact,
     FileCopy,
+    JobClassified,
     JobReported,
+    LogPacked,
     PayloadFailed,
     PayloadFinished,
     PayloadStarted,
@@ -34,13 +36,22 @@ class FinalWord:
         """Whether nobody answered, however often it was said."""
         self.again_at: float | None = None
         """When it is to be said once more."""
+        self.log = ""
+        """The LFN of the log that the server wants, if it wants one."""
+        self.waits_for_log = False
+        """Whether it is to be made first."""
         self.since = 0.0
         """When there was something to say first."""
         self._said = 0
+        self._logs: dict[str, dict[str, object]] = {}
 
     def hear(self, fact: Fact) -> None:
         """The exit code belongs to the last payload."""
         match fact:
+            case JobClassified():
+                self.log = fact.log
+            case LogPacked():
+                self._logs = {fact.file.lfn: {**_as_told(fact.file), "guid": fact.guid}}
             case PayloadStarted():
                 self.exit_code = None
             case PayloadFinished() | PayloadFailed() | SetupFailed():
@@ -49,6 +60,7 @@ class FinalWord:
     def led_by(self, fact: Fact) -> None:
         """A fact led from one state to another: the first trouble is what the job fails of, unless it is stopped."""
         self._said, self.again_at, self.since = 0, None, fact.at
+        self.waits_for_log = bool(self.log)
         if isinstance(fact, Preempted) or (hasattr(fact, "error_code") and not self.trouble[0]):
             self.trouble = (int(getattr(fact, "error_code", 0)), getattr(fact, "why", ""))
 
@@ -87,7 +99,8 @@ class FinalWord:
             error_diag=why[:DIAG_LENGTH],
             exit_code=self.exit_code,
             cpu_s=ranges.cpu_s,
-            outputs={} if feeds else {copy.lfn: _as_told(copy) for copy in self.outputs},
+            outputs=({} if feeds else {copy.lfn: _as_told(copy) for copy in self.outputs}) | self._logs,
+            log=self.log if self._logs else "",
         )
 
 

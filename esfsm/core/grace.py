@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import inf
 
-__all__ = ["Grace"]
+__all__ = ["LAST_WORD_S", "Grace"]
 
 KILL_S = 5.0
 """What a payload may need to end that does not want to."""

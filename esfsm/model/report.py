@@ -116,6 +116,8 @@ class JobReport:
     exit_code: int | None = None
     """Of the payload (`transExitCode`)."""
     outputs: dict[str, dict[str, object]] = field(default_factory=dict)
-    """By LFN: size, adler32 and url (`xml`, the job output report)."""
+    """By LFN: size, adler32 and url, of the log its GUID, too (`xml`, the job output report)."""
+    log: str = ""
+    """The LFN of the one among them that is the job's log."""
     cpu_s: float = 0.0
     """CPU time that the payload spent on the event ranges it announced, in seconds (`cpuConsumptionTime`)."""

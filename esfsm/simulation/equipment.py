@@ -158,6 +158,10 @@ class SimTransfers(Transfers):
         self._disk.write(action.lfn, content, synced=True)
         return f.OutputsPacked(size_bytes=content.size_bytes, adler32=content.adler32, lost=tuple(lost))
 
+    def pack_log(self, action: a.PackLog) -> f.Fact:
+        """There is nothing to be told."""
+        return f.LogPacked(file=f.FileCopy(action.lfn, 1, "00010001", f"sim://{action.lfn}"), guid="simulated")
+
     def store_archive(self, action: a.StoreArchive) -> f.Fact:
         """One archive to one storage."""
         content = self._disk.files.get(action.lfn)

@@ -30,6 +30,7 @@ __all__ = [
     "job_request",
     "marks",
     "marks_in",
+    "log_entry",
     "output_entry",
     "read_event_ranges",
     "read_panda_ids",
@@ -106,6 +107,11 @@ def report_entries(report: Report, path: str = "") -> tuple[Entry, ...]:
 def output_entry(path: str, size_bytes: int, adler32: str) -> Entry:
     """Of an output that has nothing to do with event ranges."""
     return _file("output", path, size_bytes, adler32)
+
+
+def log_entry(path: str, size_bytes: int, adler32: str, guid: str) -> Entry:
+    """Of a job's log."""
+    return {**_file("log", path, size_bytes, adler32), "guid": guid}
 
 
 def _file(kind: str, path: str, size_bytes: int, adler32: str) -> Entry:

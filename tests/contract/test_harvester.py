@@ -374,6 +374,15 @@ def test_the_outputs_of_a_job_are_in_harvesters_books_before_its_end_is_told(sit
     assert site.harvester.messenger.attributes()[5001]["jobStatus"] == "finished"
 
 
+def test_the_log_of_a_job_is_in_harvesters_books_as_its_log(site: Site) -> None:
+    log = site.archive("log.tgz")
+    told = outputs(replace(log, url=f"file://{log.url}"))
+    told["log.tgz"]["guid"] = "1B2C"
+    site.open(pause=site.harvester.turn).update_job(JobReport("finished", outputs=told, log="log.tgz"))
+    entry = {"path": log.url, "type": "log", "fsize": 10, "chksum": "0a1b2c3d", "guid": "1B2C"}
+    assert site.dumps() == [{"5001": [entry]}]
+
+
 def test_an_archive_that_was_reported_is_no_output_once_more(site: Site) -> None:
     report = site.finished(name(1))
     site.open().update_event_ranges(report)

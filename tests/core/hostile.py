@@ -177,7 +177,11 @@ class World:
             self.inbox.append(replace(fact, answers=number))
 
     def _classify_job(self, _, trouble):
-        return f.JobRefused(why="no") if trouble else f.JobClassified(kind="eventservice", why="eventService is set")
+        return (
+            f.JobRefused(why="no")
+            if trouble
+            else f.JobClassified(kind="eventservice", why="eventService is set", log="log.tgz")
+        )
 
     def _select_executor(self, _, trouble):
         return (
@@ -258,6 +262,11 @@ class World:
                 assert self.server.booked[event_range_id] == "finished", "an output was removed before it was booked"
                 del self.files[event_range_id]
         return f.FilesRemoved()
+
+    def _pack_log(self, action, trouble):
+        if trouble == "failed":
+            return f.LogFailed(error_code=1320, why="no space left")
+        return f.LogPacked(file=f.FileCopy(action.lfn, 1, "00010001", "file:///w/log.tgz"), guid="1B2C")
 
     def _report_ranges(self, action, trouble):
         if trouble == "unanswered":

@@ -21,6 +21,7 @@ TROUBLES = {
     "store_archive": ["broke", "failed", "unsure", "lost"],
     "remove_files": ["broke", "failed"],
     "report_ranges": ["broke", "unanswered", "unsure", "disowns", "doubts", "skips", "mumbles"],
+    "pack_log": ["broke", "failed"],
     "report_job": ["broke", "unanswered"],
 }
 FOR_EVER = st.fixed_dictionaries({}, optional={name: st.sampled_from(troubles) for name, troubles in TROUBLES.items()})

@@ -51,6 +51,7 @@ GOOD_ANSWERS = {
     "store_archive": f.ArchiveStored(url="file:///out/archive.tar"),
     "report_ranges": f.RangesAcknowledged(),
     "remove_files": f.FilesRemoved(),
+    "pack_log": f.LogPacked(file=f.FileCopy("log.tgz", 10, "0badcafe", "file:///w/log.tgz"), guid="1B2C"),
     "report_job": f.JobReported(),
 }
 

@@ -159,6 +159,9 @@ class World:
                 self.faults.append(f"{name} was removed, and no storage has it")
         return f.FilesRemoved()
 
+    def pack_log(self, action: a.PackLog) -> f.Fact:
+        return f.LogPacked(file=f.FileCopy(action.lfn, 1, "00010001", f"sim://{action.lfn}"), guid="1B2C")
+
     def stage_out(self) -> f.Fact:
         for spec in self.job.out_files:
             self._put(0, spec.lfn, Archive.of([(spec.lfn, self.files[spec.lfn].content)]))

@@ -39,6 +39,7 @@ from esfsm.wire.harvester import (
     event_dump,
     event_request,
     is_whole,
+    log_entry,
     marks,
     marks_in,
     output_entry,
@@ -170,7 +171,9 @@ class HarvesterCommunicator:
         """Say how the job stands; before its end is told, its outputs are in Harvester's books."""
         if report.state in FINAL:
             if report.outputs:
-                self._deliver(tuple(_output(lfn, said) for lfn, said in report.outputs.items()))
+                self._deliver(
+                    tuple(_output(lfn, said, is_log=lfn == report.log) for lfn, said in report.outputs.items())
+                )
             self._pass_on_job_report()
         self._job.put(self._names.attributes, attributes(self._consumer, report))
         self._worker.put(self._names.heartbeat, ALIVE)
@@ -264,9 +267,11 @@ def _place(archive: ArchiveRecord) -> Path:
     raise WireError(f"archive {archive.lfn} is not at {archive.url!r}, from where Harvester is to take it")
 
 
-def _output(lfn: str, said: Mapping[str, object]) -> Entry:
-    """One output of a job; `said`: its fsize, adler32 and surl."""
+def _output(lfn: str, said: Mapping[str, object], *, is_log: bool) -> Entry:
+    """One output of a job, or its log; `said`: its fsize, adler32, surl and, of a log, guid."""
     match said:
         case {"fsize": int(size_bytes), "adler32": str(adler32), "surl": str(url)} if path := _local(url):
+            if is_log:
+                return log_entry(str(path), size_bytes, adler32, str(said["guid"]))
             return output_entry(str(path), size_bytes, adler32)
     raise WireError(f"output {lfn} is not where Harvester could take it from")

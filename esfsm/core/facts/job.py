@@ -24,10 +24,11 @@ __all__ = [
 
 @fact
 class JobClassified(Fact):
-    """The definition says what kind of job it is."""
+    """The definition says what kind of job it is; `log`: the LFN of the log that the server wants, if it wants one."""
 
     kind: str
     why: str
+    log: str = ""
 
 
 @fact

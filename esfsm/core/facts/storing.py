@@ -1,6 +1,6 @@
 """What can become of outputs: packed, stored, reported."""
 
-from esfsm.core.facts.fact import Count, Fact, fact
+from esfsm.core.facts.fact import Count, Fact, FileCopy, fact
 
 __all__ = [
     "OutputsPacked",
@@ -15,6 +15,8 @@ __all__ = [
     "RangesRefused",
     "ReportGivenUp",
     "ReportUnanswered",
+    "LogPacked",
+    "LogFailed",
 ]
 
 
@@ -113,4 +115,20 @@ class ReportGivenUp(Fact):
 class ReportUnanswered(Fact):
     """A report got no answer that can be believed."""
 
+    why: str
+
+
+@fact
+class LogPacked(Fact):
+    """The log that the server wants lies in the work directory."""
+
+    file: FileCopy
+    guid: str
+
+
+@fact
+class LogFailed(Fact):
+    """There is none."""
+
+    error_code: int
     why: str
