@@ -9,4 +9,7 @@ KNOWN = {
     "davs": "webdav:open_storage",
     "http": "webdav:open_storage",
     "https": "webdav:open_storage",
+    "gcs": "gcs:open_storage [gcs]",
+    "gs": "gcs:open_storage [gcs]",
+    "rucio": "rucio:open_storage [rucio]",
 }
