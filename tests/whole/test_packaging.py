@@ -87,4 +87,4 @@ def test_the_metadata_say_licence_and_extras(metadata: Message) -> None:
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["License-File"] == "LICENSE"
     assert metadata["Requires-Python"] == ">=3.11"
-    assert set(metadata.get_all("Provides-Extra", [])) == {"root", "plot", "test"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"root", "plot", "s3", "gcs", "rucio", "test"}
