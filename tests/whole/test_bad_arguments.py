@@ -87,7 +87,11 @@ def test_an_executor_that_is_not_here_fails_the_job_which_goes_on_with_another(
     ("setting", "sentence"),
     [
         ("channel=yampl", "there is no channel 'yampl'; known are: zmq"),
-        ("output_url=gsiftp://somewhere", "there is no storage scheme 'gsiftp'; known are: file, root, roots"),
+        (
+            "output_url=gsiftp://somewhere",
+            "there is no storage scheme 'gsiftp'; "
+            "known are: dav, davs, file, gcs, gs, http, https, root, roots, rucio, s3",
+        ),
     ],
 )
 def test_what_would_be_missing_only_at_the_end_is_missed_at_the_start(
