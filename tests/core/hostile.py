@@ -235,6 +235,8 @@ class World:
             return f.ActionBroke(why="the life that takes the job up has no such storage")
         if trouble == "failed":
             return f.StoreFailed(error_code=1137, why="the storage is down")
+        if trouble == "refused":
+            return f.StoreFailed(error_code=1137, why="the quota is used up", final=True)
         if trouble == "lost":
             self._lose([action.lfn])
         content = self.disk.get(action.lfn)

@@ -18,7 +18,7 @@ TROUBLES = {
     "measure_resources": ["broke", "too much", "proxy"],
     "request_ranges": ["broke", "empty", "forgets", "unanswered", "repeats"],
     "pack_outputs": ["broke", "failed", "lost"],
-    "store_archive": ["broke", "failed", "unsure", "lost"],
+    "store_archive": ["broke", "failed", "refused", "unsure", "lost"],
     "remove_files": ["broke", "failed"],
     "report_ranges": ["broke", "unanswered", "unsure", "disowns", "doubts", "skips", "mumbles"],
     "pack_log": ["broke", "failed"],

@@ -67,6 +67,18 @@ def store_before_report() -> Patches:
     yield patch.object(Ranges, "_hear_packer", hear_packer)
 
 
+@switch(sees="was removed, and no storage has it", weather=CALM)
+def only_what_is_booked_is_removed() -> Patches:
+    """Outputs are removed as soon as they are packed."""
+
+    def packed(self: StageOut, key: str, fact: f.OutputsPacked, real=StageOut.packed) -> None:
+        real(self, key, fact)
+        if key in self.batches:
+            self.leftovers.booked(self.batches[key].members, 0)
+
+    yield patch.object(StageOut, "packed", packed)
+
+
 @switch(sees="reported failed without a cause", weather=Weather(store_refused=0.4))
 def a_store_is_tried_again() -> Patches:
     """An archive is refused with its first failed store."""
